@@ -1,0 +1,85 @@
+# Everything a person runs. Bare `make` lists it. PYTHON=python3.12 chooses an interpreter, ARGS="..." passes arguments on.
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.runtime-installed
+TESTS := $(VENV)/.tests-installed
+SOURCES := manage.py orchestrator_project journal risk decisions reflection tests
+UV := $(BIN)/uv
+# A cache on another file system cannot be linked to: say so once here instead of on every run.
+export UV_LINK_MODE ?= copy
+
+.DEFAULT_GOAL := help
+.PHONY: help install run shell test test-unit test-integration test-e2e lint format types contracts migrations bench lock clean
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(RUNTIME) ## Prepare .venv with the pinned requirements, nothing more
+
+run: $(RUNTIME) ## Start everything: servers, migrations, market, venue, workers, web; Ctrl-C ends it
+	@$(BIN)/python manage.py runstack --end-with-parent $(ARGS)
+
+shell: $(RUNTIME) ## A Python shell with the models at hand
+	@$(BIN)/python manage.py shell $(ARGS)
+
+test: $(TESTS) ## The whole suite on its own private servers (ARGS="-k name" narrows it)
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-unit: $(TESTS) ## Pure tests only: no servers, a few seconds
+	@$(BIN)/python -m pytest tests/unit $(ARGS)
+
+test-integration: $(TESTS) ## Tests on real Postgres and Valkey
+	@$(BIN)/python -m pytest tests/integration $(ARGS)
+
+test-e2e: $(TESTS) ## Tests that run the whole stack
+	@$(BIN)/python -m pytest tests/e2e $(ARGS)
+
+lint: $(TESTS) ## Style and common mistakes (ruff), formatting included
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: $(TESTS) ## Format the sources
+	@$(BIN)/ruff format .
+
+types: $(TESTS) ## Types (mypy; strict for the pure modules)
+	@$(BIN)/mypy $(SOURCES)
+
+contracts: $(TESTS) ## Import contracts: layers, and pure modules free of frameworks
+	@$(BIN)/lint-imports
+
+migrations: $(TESTS) ## Fail when the models have changes without a migration
+	@$(BIN)/python manage.py makemigrations --check --dry-run
+
+bench: $(TESTS) ## Print the measurements of tests/bench
+	@set -e; for bench in tests/bench/*.py; do echo "== $$bench"; $(BIN)/python $$bench $(ARGS); done
+
+prove: $(TESTS) ## Two bounded runs of the sandbox from the same seed: books balance, trades are the same
+	@$(BIN)/python -m pytest tests/e2e -m prove $(ARGS)
+
+lock: $(TESTS) ## Renew requirements.txt and tests/requirements.txt from pyproject.toml
+	$(UV) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --upgrade --quiet -o requirements.txt
+	$(UV) pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --constraint requirements.txt --quiet -o tests/requirements.txt
+
+clean: ## Remove .venv and caches; the data in .local stays
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.local/*' -prune -exec rm -rf {} +
+
+$(UV): .ci/uv.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+		|| { echo 'Python 3.11 or newer is needed, and `$(PYTHON)` is not that: make PYTHON=python3.12 ... names another.' >&2; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
+		|| { echo 'This Python has no venv. On Debian and Ubuntu: apt install python3-venv' >&2; exit 2; }
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r .ci/uv.txt
+	@touch $(UV)
+
+$(RUNTIME): requirements.txt | $(UV)
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.txt
+	@touch $(RUNTIME)
+
+$(TESTS): tests/requirements.txt $(RUNTIME)
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r tests/requirements.txt
+	@touch $(TESTS)
