@@ -1,0 +1,389 @@
+"""The playbook: what the trader has learnt, as a frozen value with bounded texts and counts.
+
+Three things in it are enforced by code and not only told to the model: the hours to avoid, the strategies to avoid in
+a regime, and the largest position of a regime. They block or shrink openings; nothing here can allow more than the
+risk limits do.
+
+Rules, strategies and calibration are named lists rather than dictionaries, because the schemas that a model's answer
+follows allow no free keys.
+"""
+
+import hashlib
+import json
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from itertools import pairwise
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+Regime = Literal["trending_up", "trending_down", "ranging", "volatile"]
+REGIMES: tuple[Regime, ...] = ("trending_up", "trending_down", "ranging", "volatile")
+
+
+class InvalidPlaybook(ValueError):
+    """A playbook that cannot be used. The text names the field and what is wrong with it."""
+
+
+def _storable(value: str) -> str:
+    if "\x00" in value:
+        raise ValueError("a NUL character cannot be stored")
+    return value
+
+
+def _exact(value: Any) -> Any:
+    """The Decimal that a number or a text of JSON means: 0.05 is 0.05, whatever a float makes of it."""
+    if isinstance(value, bool):
+        raise ValueError("a number was expected, not a boolean")
+    if not isinstance(value, int | float | str):
+        return value
+    try:
+        return Decimal(str(value))
+    except ArithmeticError:
+        raise ValueError("a number was expected") from None
+
+
+def _shortest(value: Decimal) -> str:
+    return format(value.normalize(), "f") if value else "0"
+
+
+def _utc(value: datetime) -> datetime:
+    return value.astimezone(UTC)
+
+
+def _zulu(value: datetime) -> str:
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=50)]
+Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=40)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=600), AfterValidator(_storable)]
+Number = Annotated[Decimal, BeforeValidator(_exact), Field(max_digits=28), PlainSerializer(_shortest, return_type=str)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+Hour = Annotated[int, Field(ge=0, le=23)]
+Names = Annotated[tuple[Name, ...], Field(max_length=30)]
+Hours = Annotated[tuple[Hour, ...], Field(max_length=24)]
+
+
+class Part(BaseModel):
+    """A piece of a playbook: strict, frozen, no unknown keys."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+
+class RegimeRule(Part):
+    """What to do in one market regime."""
+
+    regime: Regime
+    preferred_strategies: Names
+    avoid_strategies: Names = Field(description="Openings under these strategies are blocked in this regime.")
+    max_position_pct: Annotated[Number, Field(gt=0, le=1)] = Field(
+        description="Largest notional of a position as a fraction of equity; larger openings are shrunk."
+    )
+    preferred_timeframe: Literal["15m", "1H", "4H"]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        _refuse_repeats(f"{self.regime}.preferred_strategies", self.preferred_strategies)
+        _refuse_repeats(f"{self.regime}.avoid_strategies", self.avoid_strategies)
+        if both := set(self.preferred_strategies) & set(self.avoid_strategies):
+            raise ValueError(f"{self.regime}: {_listed(both)} both preferred and avoided")
+        return self
+
+
+class StrategyDefinition(Part):
+    """When a strategy enters and leaves, in words, and what it has earned so far (null while unknown)."""
+
+    name: Name
+    entry: Text
+    exit: Text
+    filters: Annotated[tuple[Text, ...], Field(max_length=12)]
+    historical_winrate: Share | None = Field(description="Winning trades / closed trades, null while unknown.")
+    avg_rr: Annotated[Number, Field(ge=0, le=100)] | None = Field(
+        description="Mean win / mean loss, null while unknown."
+    )
+
+
+class Lesson(Part):
+    """One thing learnt, with what it rests on."""
+
+    id: Identifier
+    date: date
+    lesson: Text
+    evidence: Text
+    impact: Text
+
+
+class CalibrationEntry(Part):
+    """How often trades entered with a confidence in [bucket_low, bucket_high) won."""
+
+    bucket_low: Share
+    bucket_high: Share
+    count: Annotated[int, Field(ge=0, le=1_000_000)]
+    stated_mean: Share
+    actual_win_rate: Share
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.bucket_low >= self.bucket_high:
+            raise ValueError(f"bucket {self.bucket_low} to {self.bucket_high} is empty")
+        return self
+
+
+class TimeFilter(Part):
+    """Hours of the day, UTC. No position is opened in an hour to avoid."""
+
+    avoid_hours_utc: Hours
+    preferred_hours_utc: Hours
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        _refuse_repeats("time_filters.avoid_hours_utc", self.avoid_hours_utc)
+        _refuse_repeats("time_filters.preferred_hours_utc", self.preferred_hours_utc)
+        if both := set(self.avoid_hours_utc) & set(self.preferred_hours_utc):
+            raise ValueError(f"time_filters: hours {_listed(both)} both preferred and avoided")
+        return self
+
+
+class Playbook(Part):
+    """One version of the playbook."""
+
+    version: Annotated[int, Field(ge=1, le=1_000_000)]
+    last_updated: Annotated[AwareDatetime, AfterValidator(_utc), PlainSerializer(_zulu, return_type=str)]
+    market_regime_rules: Annotated[tuple[RegimeRule, ...], Field(max_length=len(REGIMES))]
+    strategy_definitions: Annotated[tuple[StrategyDefinition, ...], Field(min_length=1, max_length=20)]
+    lessons_learned: Annotated[tuple[Lesson, ...], Field(max_length=60)]
+    confidence_calibration: Annotated[tuple[CalibrationEntry, ...], Field(max_length=20)]
+    time_filters: TimeFilter
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Self:
+        names = [strategy.name for strategy in self.strategy_definitions]
+        _refuse_repeats("strategy_definitions", names)
+        _refuse_repeats("market_regime_rules", [rule.regime for rule in self.market_regime_rules])
+        _refuse_repeats("lessons_learned", [lesson.id for lesson in self.lessons_learned])
+        _refuse_unknown_strategies(self.market_regime_rules, set(names))
+        _refuse_overlaps(self.confidence_calibration)
+        _refuse_total_ban(self, set(names))
+        return self
+
+
+def _listed(values: Iterable[object]) -> str:
+    return ", ".join(sorted(map(str, values)))
+
+
+def _refuse_repeats(field: str, values: Sequence[Hashable]) -> None:
+    if repeated := {value for value in values if values.count(value) > 1}:
+        raise ValueError(f"{field}: {_listed(repeated)} more than once")
+
+
+def _refuse_unknown_strategies(rules: Iterable[RegimeRule], known: set[str]) -> None:
+    for rule in rules:
+        if unknown := {*rule.preferred_strategies, *rule.avoid_strategies} - known:
+            raise ValueError(f"market_regime_rules: {rule.regime} names undefined strategies {_listed(unknown)}")
+
+
+def _refuse_overlaps(entries: Iterable[CalibrationEntry]) -> None:
+    ordered = sorted(entries, key=lambda entry: entry.bucket_low)
+    for lower, upper in pairwise(ordered):
+        if upper.bucket_low < lower.bucket_high:
+            raise ValueError(f"confidence_calibration: buckets overlap at {upper.bucket_low}")
+
+
+def _refuse_total_ban(playbook: Playbook, strategies: set[str]) -> None:
+    if len(playbook.time_filters.avoid_hours_utc) == 24:
+        raise ValueError("time_filters: every hour is avoided, nothing could ever be traded")
+    banned = [rule.regime for rule in playbook.market_regime_rules if strategies <= set(rule.avoid_strategies)]
+    if len(banned) == len(REGIMES):
+        raise ValueError("market_regime_rules: every strategy is avoided in every regime, nothing could ever be traded")
+
+
+# --- reading and writing ------------------------------------------------------------------------------------------
+
+
+def read_playbook(value: Mapping[str, Any]) -> Playbook:
+    """The playbook in a decoded JSON document, as it is stored. Raises `InvalidPlaybook`."""
+    try:
+        return Playbook.model_validate_json(json.dumps(value))
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        place = ".".join(str(part) for part in fault["loc"]) or "playbook"
+        raise InvalidPlaybook(f"{place}: {fault['msg']}") from error
+    except (TypeError, ValueError) as error:
+        raise InvalidPlaybook(f"playbook: {error}") from error
+
+
+def canonical_json(playbook: Playbook) -> str:
+    """The one text of a playbook: keys sorted, no blanks, numbers in their shortest plain form as strings."""
+    return json.dumps(playbook.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def playbook_hash(playbook: Playbook) -> str:
+    """SHA-256 of the canonical JSON, in hex."""
+    return hashlib.sha256(canonical_json(playbook).encode()).hexdigest()
+
+
+# --- differences --------------------------------------------------------------------------------------------------
+
+_KEYS: Mapping[str, tuple[str, ...]] = {
+    "market_regime_rules": ("regime",),
+    "strategy_definitions": ("name",),
+    "lessons_learned": ("id",),
+    "confidence_calibration": ("bucket_low", "bucket_high"),
+}
+"""What names an entry of each list, so that differences are told by name and not by place."""
+
+
+def diff(old: Playbook, new: Playbook) -> list[str]:
+    """What changed from `old` to `new`, a line each, in the order of the sections; version and date are left out."""
+    before, after = old.model_dump(mode="json"), new.model_dump(mode="json")
+    changes: list[str] = []
+    for section, keys in _KEYS.items():
+        changes += _entry_changes(section, _by_name(before[section], keys), _by_name(after[section], keys))
+    return changes + _field_changes("time_filters", before["time_filters"], after["time_filters"])
+
+
+def _by_name(entries: Sequence[dict[str, Any]], keys: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    return {" to ".join(str(entry[key]) for key in keys): entry for entry in entries}
+
+
+def _entry_changes(section: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    changes = [f"{section}: removed {name}" for name in old if name not in new]
+    for name, entry in new.items():
+        changes += _field_changes(name, old[name], entry) if name in old else [f"{section}: added {name}"]
+    return changes
+
+
+def _field_changes(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    changes: list[str] = []
+    for field, value in new.items():
+        if isinstance(value, list):
+            changes += _list_changes(f"{name}.{field}", old[field], value)
+        elif old[field] != value:
+            changes.append(f"{name}.{field}: {_told(old[field])} -> {_told(value)}")
+    return changes
+
+
+def _list_changes(field: str, old: Sequence[Any], new: Sequence[Any]) -> list[str]:
+    added = [f"{field}: added {_told(value)}" for value in new if value not in old]
+    removed = [f"{field}: removed {_told(value)}" for value in old if value not in new]
+    if not added and not removed and list(old) != list(new):
+        return [f"{field}: reordered"]
+    return added + removed
+
+
+def _told(value: object) -> str:
+    return "unknown" if value is None else repr(value) if isinstance(value, str) and " " in value else str(value)
+
+
+# --- enforcement --------------------------------------------------------------------------------------------------
+
+
+def blocked_by(playbook: Playbook, strategy: str, regime: Regime | None, now: datetime) -> str | None:
+    """Why the playbook forbids an opening under `strategy` at `now`, or None.
+
+    An opening must name a strategy that the playbook defines, spelling aside: otherwise a new name would get around
+    every ban. With the regime unknown (warm-up) only that and the hours count.
+    """
+    hour = now.astimezone(UTC).hour
+    if hour in playbook.time_filters.avoid_hours_utc:
+        return f"the playbook avoids the hour from {hour:02}:00 UTC"
+    name = strategy.strip().casefold().replace(" ", "_").replace("-", "_")
+    if name not in {definition.name for definition in playbook.strategy_definitions}:
+        return f"strategy {strategy!r} is not in the playbook"
+    rule = _rule(playbook, regime)
+    if rule is not None and name in rule.avoid_strategies:
+        return f"the playbook avoids {name} in a {rule.regime} market"
+    return None
+
+
+def largest_position(playbook: Playbook, regime: Regime | None) -> Decimal | None:
+    """The largest notional / equity the playbook allows in `regime`, or None where it has no rule."""
+    rule = _rule(playbook, regime)
+    return None if rule is None else rule.max_position_pct
+
+
+def _rule(playbook: Playbook, regime: Regime | None) -> RegimeRule | None:
+    return next((rule for rule in playbook.market_regime_rules if rule.regime == regime), None)
+
+
+# --- the first one ------------------------------------------------------------------------------------------------
+
+
+def first_playbook(now: datetime) -> Playbook:
+    """Version 1: three textbook strategies, a rule for each regime, nothing learnt yet."""
+    return Playbook(
+        version=1,
+        last_updated=now,
+        market_regime_rules=(
+            _first_rule("trending_up", "1H", "0.05", prefer=("trend_pullback", "momentum_breakout")),
+            _first_rule("trending_down", "1H", "0.05", prefer=("trend_pullback", "momentum_breakout")),
+            _first_rule("ranging", "15m", "0.04", prefer=("mean_reversion",)),
+            _first_rule("volatile", "15m", "0.03", prefer=("momentum_breakout",), avoid=("mean_reversion",)),
+        ),
+        strategy_definitions=_FIRST_STRATEGIES,
+        lessons_learned=(),
+        confidence_calibration=(),
+        time_filters=TimeFilter(avoid_hours_utc=(), preferred_hours_utc=()),
+    )
+
+
+def _first_rule(
+    regime: Regime,
+    timeframe: Literal["15m", "1H", "4H"],
+    largest: str,
+    *,
+    prefer: tuple[str, ...],
+    avoid: tuple[str, ...] = (),
+) -> RegimeRule:
+    return RegimeRule(
+        regime=regime,
+        preferred_strategies=prefer,
+        avoid_strategies=avoid,
+        max_position_pct=Decimal(largest),
+        preferred_timeframe=timeframe,
+    )
+
+
+def _first_strategy(name: str, entry: str, exit_: str, *filters: str) -> StrategyDefinition:
+    return StrategyDefinition(name=name, entry=entry, exit=exit_, filters=filters, historical_winrate=None, avg_rr=None)
+
+
+_FIRST_STRATEGIES = (
+    _first_strategy(
+        "momentum_breakout",
+        "The 15m close leaves the Bollinger band on volume well above average, with the 1H MACD histogram on its side.",
+        "Target at about twice the risk; close when the 1H momentum turns against the position.",
+        "volume above 1.2 times its average",
+        "15m close beyond the band (bb_position above 1 or below 0)",
+        "stop at about one to one and a half 1H ATR",
+    ),
+    _first_strategy(
+        "trend_pullback",
+        "In a trend aligned on 1H, the price returns to the 1H EMA 20 while the 15m RSI cools and the trend holds.",
+        "Target at about twice the risk; close when the 1H EMAs lose their alignment.",
+        "1H ADX above 20",
+        "price within three quarters of a 1H ATR of the 1H EMA 20",
+        "stop beyond the pullback, at about one to one and a half 1H ATR",
+    ),
+    _first_strategy(
+        "mean_reversion",
+        "In a ranging market the 15m RSI is below 30 or above 70 at the edge of the Bollinger band: trade back inside.",
+        "Target towards the middle of the range; close when the range breaks.",
+        "regime is ranging",
+        "1H ADX below 25",
+        "no scheduled news within the hour",
+    ),
+)
