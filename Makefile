@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
 TESTS := $(VENV)/.tests-installed
-SOURCES := manage.py orchestrator_project journal risk decisions reflection tests
+SOURCES := manage.py orchestrator_project journal risk decisions reflection
 UV := $(BIN)/uv
 # A cache on another file system cannot be linked to: say so once here instead of on every run.
 export UV_LINK_MODE ?= copy
@@ -77,9 +77,9 @@ $(UV): .ci/uv.txt
 	@touch $(UV)
 
 $(RUNTIME): requirements.txt | $(UV)
-	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.txt
+	@$(UV) pip install --quiet --no-build --python $(BIN)/python --require-hashes -r requirements.txt
 	@touch $(RUNTIME)
 
 $(TESTS): tests/requirements.txt $(RUNTIME)
-	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r tests/requirements.txt
+	@$(UV) pip install --quiet --no-build --python $(BIN)/python --require-hashes -r tests/requirements.txt
 	@touch $(TESTS)
