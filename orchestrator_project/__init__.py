@@ -1,0 +1,1 @@
+"""The project: settings, the Celery application, the Redis streams, and the local stack."""

@@ -1,0 +1,176 @@
+"""What the local stack consists of: every process of it, as a list."""
+
+import socket
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from signal import SIGQUIT
+from typing import Literal
+
+from orchestrator_project.local import children
+from orchestrator_project.local.supervisor import Process
+
+LOOPBACK = "127.0.0.1"
+WSGI = "orchestrator_project.wsgi"
+LONGEST_TASK_SECONDS = 130.0
+"""A little more than a task's time limit: a running task may finish before its worker is killed."""
+GROUPED_QUEUES = (("cycle", "risk", "execute", "journal"), ("screen", "research", "analyze", "reflect"))
+"""The quick stages apart from those that wait for a model."""
+
+CONSUME, MARKET, SERVE, TICK = 1, 2, 2, 3
+STOP_SOURCES, STOP_WORKERS, STOP_STREAMS, STOP_WEB = 1, 2, 3, 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarketSource:
+    """Where the sandbox market's bars come from, as given on the command line; nothing given: the generator."""
+
+    files: tuple[str, ...] = ()
+    funding: tuple[str, ...] = ()
+    open_interest: tuple[str, ...] = ()
+    start: str | None = None
+
+    def arguments(self) -> list[str]:
+        """The same, for `manage.py market`."""
+        words = [word for path in self.files for word in ("--market", path)]
+        words += [word for path in self.funding for word in ("--funding", path)]
+        words += [word for path in self.open_interest for word in ("--oi", path)]
+        return [*words, "--start", self.start] if self.start else words
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackPlan:
+    """What is to run, in the project's folder. `web_port` and `flower_port` are None where the web is left out."""
+
+    name: str
+    """Of the stack, for its workers' node names: two stacks may share one Redis."""
+    sandbox: bool = True
+    lockstep: bool = False
+    workers: Literal["grouped", "each"] = "grouped"
+    concurrency: int = 2
+    concurrencies: Mapping[str, int] = field(default_factory=dict)
+    market: MarketSource = MarketSource()
+    equity: str | None = None
+    web_port: int | None = None
+    flower_port: int | None = None
+    worker_ready: Callable[[str], bool] | None = None
+    """Whether the worker of that node name answers."""
+
+    def processes(self) -> list[Process]:
+        """Everything but the servers, in no particular order: the stages tell it."""
+        found = [self._command("consumer", CONSUME, STOP_STREAMS, "consume"), *self._workers()]
+        if self.sandbox:
+            equity = ["--equity", self.equity] if self.equity else []
+            found.append(self._command("venue", CONSUME, STOP_STREAMS, "venue", *equity))
+            if not self.lockstep:
+                found.append(
+                    self._command("market", MARKET, STOP_SOURCES, "market", *self.market.arguments(), may_finish=True)
+                )
+        if self.web_port is not None:
+            found.append(self._web(self.web_port))
+        if self.flower_port is not None:
+            found.append(self._flower(self.flower_port))
+        found.append(self._celery("beat", TICK, STOP_SOURCES, "beat"))
+        return found
+
+    def _worker_groups(self) -> list[tuple[str, tuple[str, ...], int]]:
+        if self.workers == "each":
+            queues = [queue for group in GROUPED_QUEUES for queue in group]
+            return [(queue, (queue,), self.concurrencies.get(queue, self.concurrency)) for queue in queues]
+        return [(f"worker-{group[0]}", group, self.concurrency) for group in GROUPED_QUEUES]
+
+    def _workers(self) -> Iterable[Process]:
+        # Task events cost a worker 40 % more; only Flower wants them.
+        events = ["--task-events"] if self.flower_port is not None else []
+        for name, queues, concurrency in self._worker_groups():
+            node = f"{name}@{self.name}"
+            options = ["--queues", ",".join(queues), "--concurrency", str(concurrency), "--hostname", node]
+            yield self._celery(
+                name, CONSUME, STOP_WORKERS, "worker", *options, "--without-gossip", "--without-mingle", *events,
+                ready=partial(self.worker_ready, node) if self.worker_ready else None,
+                stop_seconds=LONGEST_TASK_SECONDS,
+            )  # fmt: skip
+
+    def _web(self, port: int) -> Process:
+        return Process(
+            name="web",
+            # Loaded before forking, so that a fault in it ends the server instead of looping.
+            command=_python("gunicorn", "--preload", "--threads", "4", "--bind", f"{LOOPBACK}:{port}", WSGI),
+            start_stage=SERVE,
+            stop_stage=STOP_WEB,
+            ready=lambda: answers(f"http://{LOOPBACK}:{port}/admin/login/"),
+            death_signal=SIGQUIT,
+            address=f"http://{LOOPBACK}:{port}/",
+        )  # fmt: skip
+
+    def _flower(self, port: int) -> Process:
+        return self._celery(
+            "flower", SERVE, STOP_WEB, "flower", f"--address={LOOPBACK}", f"--port={port}", "--read_only=true",
+            address=f"http://{LOOPBACK}:{port}/",
+        )  # fmt: skip
+
+    def _command(self, name: str, start_stage: int, stop_stage: int, *words: str, may_finish: bool = False) -> Process:
+        return Process(
+            name=name,
+            command=(sys.executable, "manage.py", *words),
+            start_stage=start_stage,
+            stop_stage=stop_stage,
+            may_finish=may_finish,
+        )
+
+    def _celery(
+        self,
+        name: str,
+        start_stage: int,
+        stop_stage: int,
+        *words: str,
+        ready: children.Probe | None = None,
+        stop_seconds: float = 20.0,
+        address: str = "",
+    ) -> Process:
+        return Process(
+            name=name,
+            command=_python("celery", "--app", "orchestrator_project", *words),
+            start_stage=start_stage,
+            stop_stage=stop_stage,
+            ready=ready,
+            stop_seconds=stop_seconds,
+            address=address,
+        )
+
+
+def _python(module: str, *words: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", module, *words)
+
+
+def answers(url: str) -> bool:
+    """Whether a web server answers there at all."""
+    try:
+        with urllib.request.urlopen(url, timeout=2):  # noqa: S310 - our own address on loopback
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+
+
+def free_port(preferred: int, taken: Iterable[int] = ()) -> int:
+    """The preferred port on loopback, or the next one that nobody listens on. Raises `OSError` when there is none."""
+    excluded = set(taken)
+    for port in range(preferred, min(preferred + 200, 65_536)):
+        if port not in excluded and _is_free(port):
+            return port
+    raise OSError(f"No free port on {LOOPBACK} from {preferred} on")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # As the server itself binds it.
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True

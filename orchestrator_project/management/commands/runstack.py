@@ -1,0 +1,123 @@
+"""`manage.py runstack`: the whole system on this machine, in one terminal."""
+
+import os
+import re
+import signal
+from argparse import ArgumentParser
+from contextlib import suppress
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management import CommandError
+from django.core.management.base import BaseCommand
+
+from orchestrator_project.local import children, ownership
+from orchestrator_project.local.run import Run
+from orchestrator_project.local.stack import MarketSource
+
+
+class Command(BaseCommand):
+    help = (
+        "Start everything on this machine and follow the cycles: embedded servers where no URL is given, migrations, "
+        "market and venue of the sandbox, consumer, workers, web, Flower, beat. Ctrl-C ends it in order, twice at once."
+    )
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        market = parser.add_argument_group("market of the sandbox")
+        market.add_argument(
+            "--market", action="append", default=[], metavar="[SYMBOL=]PATH", help="candles; repeatable"
+        )
+        market.add_argument("--funding", action="append", default=[], metavar="SYMBOL=PATH", help="funding rates")
+        market.add_argument("--oi", action="append", default=[], metavar="SYMBOL=PATH", help="open interest")
+        market.add_argument("--start", metavar="TIME", help="first slot, such as 2022-11-01T00:00Z")
+        market.add_argument("--seed", type=int, help="of the generated market (SANDBOX_SEED)")
+        market.add_argument("--equity", help="the account's first equity in USD")
+        run = parser.add_argument_group("bounded runs")
+        run.add_argument("--lockstep", action="store_true", help="tick the slots here, each after the last has ended")
+        run.add_argument("--cycles", type=int, metavar="N", help="run N slots, from fresh books (needs --lockstep)")
+        run.add_argument("--continue", action="store_true", dest="go_on", help="allow books that are not fresh")
+        run.add_argument("--exit-when-done", action="store_true", help="end after them; exit code 1 if anything is off")
+        run.add_argument("--report", type=Path, metavar="FILE", help="write what came of it as JSON")
+        parser.add_argument("--no-web", action="store_true", help="neither web nor Flower")
+        parser.add_argument("--workers", choices=("grouped", "each"), default="grouped", help="each: one per queue")
+        parser.add_argument("--end-with-parent", action="store_true", help="stop when the starting process dies")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        _refuse_contradictions(options)
+        source = _market_source(options)
+        instruments = _instruments(source)
+        if options["end_with_parent"]:
+            children.die_with_parent(signal.SIGTERM, os.getppid())
+        wanted = ownership.Wanted(postgres=settings.EMBEDDED_POSTGRES, redis=settings.EMBEDDED_REDIS)
+        try:
+            with ownership.servers_for_stack(settings.LOCAL_DIR, wanted, self._say) as embedded:
+                code = Run(options, source, instruments, embedded, self._say).to_the_end()
+        except ownership.StackRunning as error:
+            raise CommandError(str(error), returncode=2) from error
+        if code:
+            raise SystemExit(code)
+
+    def _say(self, line: str) -> None:
+        with suppress(OSError):  # The terminal may be gone; the processes are to be stopped all the same.
+            self.stdout.write(line)
+            self.stdout.flush()
+
+
+def _refuse_contradictions(options: dict[str, Any]) -> None:
+    refusals = {
+        "--cycles needs --lockstep": options["cycles"] is not None and not options["lockstep"],
+        "--equity must be a number above 0": options["equity"] is not None and not _is_positive(options["equity"]),
+        "--start is not a time, such as 2022-11-01T00:00Z": options["start"] is not None
+        and not _is_time(options["start"]),
+        "--cycles must be at least 1": options["cycles"] is not None and options["cycles"] < 1,
+        "--exit-when-done needs --cycles": options["exit_when_done"] and options["cycles"] is None,
+        "--report needs --lockstep": options["report"] is not None and not options["lockstep"],
+        "--lockstep is the sandbox's: SANDBOX is false": options["lockstep"] and not settings.SANDBOX,
+    }
+    for sentence, contradicted in refusals.items():
+        if contradicted:
+            raise CommandError(sentence, returncode=2)
+
+
+def _is_positive(text: str) -> bool:
+    return re.fullmatch(r"\d+(\.\d+)?", text) is not None and Decimal(text) > 0
+
+
+def _is_time(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _market_source(options: dict[str, Any]) -> MarketSource:
+    return MarketSource(
+        files=tuple(map(_absolute, options["market"])),
+        funding=tuple(map(_absolute, options["funding"])),
+        open_interest=tuple(map(_absolute, options["oi"])),
+        start=options["start"],
+    )
+
+
+def _absolute(given: str) -> str:
+    """`[SYMBOL=]PATH` with the path made absolute, since the children run in the project's folder."""
+    symbol, separator, path = given.partition("=") if "=" in given else ("", "", given)
+    found = Path(path).expanduser().absolute()
+    if not found.is_file():
+        raise CommandError(f"No such file: {found}", returncode=2)
+    return f"{symbol}{separator}{found}"
+
+
+def _instruments(source: MarketSource) -> list[str]:
+    """Those of the files, or the configured ones where the market is generated."""
+    from decisions.sandbox.opening import FILE_MISTAKES, parse_source
+
+    try:
+        return [symbol for symbol, _ in map(parse_source, source.files)] or list(settings.INSTRUMENTS)
+    except FILE_MISTAKES as error:
+        raise CommandError(str(error), returncode=2) from error

@@ -1,0 +1,310 @@
+"""Every setting, read once from the environment and the settings file `.env` in the project's root.
+
+A mistake stops the process here, before anything has started: all problems in one message, exit code 2.
+`manage.py show_config` prints what is in force; `.env.example` lists what may be set.
+"""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+from orchestrator_project import logs
+from orchestrator_project.local import endpoints
+from orchestrator_project.parameters import Parameters, read_settings_file
+from risk.limits import LIMIT_FIELDS, Limits, LimitsError, parse_limits
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+SETTINGS_FILE = Path(os.environ.get("SETTINGS_FILE") or BASE_DIR / ".env")
+QUEUES = ("cycle", "screen", "research", "analyze", "risk", "execute", "reflect", "journal")
+
+DAY = 86_400
+
+read = Parameters(os.environ, read_settings_file(SETTINGS_FILE))
+
+read.group("Models")
+ANTHROPIC_API_KEY = read.secret("ANTHROPIC_API_KEY", "Key of the Anthropic API; without it the offline model answers")
+OPUS_MODEL = read.text("OPUS_MODEL", "claude-opus-4-6", "The big model: analyses and reflects")
+HAIKU_MODEL = read.text("HAIKU_MODEL", "claude-haiku-4-5-20251001", "The small model: screens")
+OPUS_MAX_TOKENS = read.integer("OPUS_MAX_TOKENS", 4096, "Longest analysis", at_least=256, at_most=64_000)
+HAIKU_MAX_TOKENS = read.integer("HAIKU_MAX_TOKENS", 100, "Longest screening reply", at_least=20, at_most=4096)
+MAX_OPUS_TIMEOUT_SECONDS = read.integer(
+    "MAX_OPUS_TIMEOUT_SECONDS", 30, "Deadline of one analysis or screening, retries included", at_least=1, at_most=600
+)
+OPUS_EFFORT = read.text(
+    "OPUS_EFFORT",
+    "",
+    "Effort asked of the big model; empty: not sent",
+    choices=("", "low", "medium", "high", "xhigh", "max"),
+)
+REFLECTION_MAX_TOKENS = read.integer(
+    "REFLECTION_MAX_TOKENS", 16_000, "Longest reflection", at_least=1000, at_most=64_000
+)
+REFLECTION_TIMEOUT_SECONDS = read.integer(
+    "REFLECTION_TIMEOUT_SECONDS", 180, "Deadline of one reflection, retries included", at_least=1, at_most=1800
+)
+DAILY_MODEL_BUDGET_USD = read.decimal(
+    "DAILY_MODEL_BUDGET_USD",
+    "15",
+    "Money for models a day; spent: no openings, exits are managed",
+    at_least="0",
+    at_most="100000",
+)
+
+read.group("Research")
+PERPLEXITY_API_KEY = read.secret("PERPLEXITY_API_KEY", "Key of the Perplexity API; without it research is offline")
+PERPLEXITY_MODEL = read.text("PERPLEXITY_MODEL", "perplexity/sonar", "Model of the Perplexity Agent API")
+RESEARCH_TIMEOUT_SECONDS = read.integer(
+    "RESEARCH_TIMEOUT_SECONDS", 60, "Deadline of one research", at_least=1, at_most=600
+)
+RESEARCH_CACHE_TTL_SECONDS = read.integer(
+    "RESEARCH_CACHE_TTL_SECONDS", 3600, "How long a research answers again, market time", at_least=0, at_most=DAY
+)
+RESEARCH_BEFORE_NEWS = read.boolean("RESEARCH_BEFORE_NEWS", True, "Research before scheduled news")
+RESEARCH_REQUIRED_IN_NEWS = read.boolean(
+    "RESEARCH_REQUIRED_IN_NEWS", False, "In a news window a failed research ends the cycle"
+)
+NEWS_WINDOW_MINUTES = read.integer(
+    "NEWS_WINDOW_MINUTES", 30, "Minutes before scheduled news that count as its window", at_least=0, at_most=1440
+)
+
+read.group("Decision cycle")
+INSTRUMENTS = read.names(
+    "INSTRUMENTS",
+    '["BTC-USDT-SWAP"]',
+    "Instruments to trade",
+    pattern=lambda name: re.fullmatch(r"[A-Z0-9]+(-[A-Z0-9]+)*", name) is not None and len(name) <= 30,
+)
+DECISION_CYCLE_SECONDS = read.integer(
+    "DECISION_CYCLE_SECONDS", 300, "Length of a decision cycle, market time", at_least=60, at_most=DAY
+)
+SWEEP_SECONDS = read.integer("SWEEP_SECONDS", 15, "How often unfinished cycles are looked for", at_least=1, at_most=300)
+MAX_POSITIONS_AGE_SECONDS = read.integer(
+    "MAX_POSITIONS_AGE_SECONDS", 120, "Positions older than this open nothing", at_least=5, at_most=3600
+)
+
+read.group("Screener")
+SCREENER_ENABLED = read.boolean("SCREENER_ENABLED", True, "Ask the small model first")
+SCREENER_BYPASS_ON_POSITION = read.boolean(
+    "SCREENER_BYPASS_ON_POSITION", True, "An open position goes straight to the big model"
+)
+SCREENER_BYPASS_ON_NEWS = read.boolean("SCREENER_BYPASS_ON_NEWS", True, "A news window does so too")
+SCREENER_MIN_PASS_RATE = read.decimal(
+    "SCREENER_MIN_PASS_RATE", "0.10", "Alert when fewer pass, over the last 100", at_least="0", at_most="1"
+)
+SCREENER_LOG_ALL = read.boolean("SCREENER_LOG_ALL", True, "Keep the snapshot with every screening")
+SCREENER_AUDIT_RATE = read.decimal(
+    "SCREENER_AUDIT_RATE",
+    "0.02",
+    "Share of screened-out cycles that the big model judges in shadow",
+    at_least="0",
+    at_most="1",
+)
+ANOMALY_PRICE_CHANGE_1H = read.decimal(
+    "ANOMALY_PRICE_CHANGE_1H", "0.03", "Anomaly: 1 h change beyond this, either way", at_least="0", at_most="1"
+)
+ANOMALY_FUNDING_HIGH = read.decimal(
+    "ANOMALY_FUNDING_HIGH", "0.0005", "Anomaly: funding rate above this", at_least="0", at_most="1"
+)
+ANOMALY_FUNDING_LOW = read.decimal(
+    "ANOMALY_FUNDING_LOW", "-0.0003", "Anomaly: funding rate below this", at_least="-1", at_most="0"
+)
+ANOMALY_OI_CHANGE_4H = read.decimal(
+    "ANOMALY_OI_CHANGE_4H", "0.10", "Anomaly: 4 h open-interest change beyond this", at_least="0", at_most="10"
+)
+
+read.group("Reflection")
+REFLECTION_INTERVAL_TRADES = read.integer(
+    "REFLECTION_INTERVAL_TRADES", 20, "Deep reflection every so many trades", at_least=1, at_most=10_000
+)
+REFLECTION_INTERVAL_HOURS = read.integer(
+    "REFLECTION_INTERVAL_HOURS", 6, "Or every so many hours, whichever is first", at_least=1, at_most=720
+)
+
+read.group("Orders")
+ORDER_TTL_MARKET_SECONDS = read.integer(
+    "ORDER_TTL_MARKET_SECONDS", 30, "A market order expires after this, wall clock", at_least=1, at_most=600
+)
+ORDER_TTL_LIMIT_SECONDS = read.integer(
+    "ORDER_TTL_LIMIT_SECONDS", 300, "A limit order expires after this, market time", at_least=1, at_most=DAY
+)
+CONFIRM_TIMEOUT_SECONDS = read.integer(
+    "CONFIRM_TIMEOUT_SECONDS", 60, "An order unanswered for this long is unknown", at_least=1, at_most=600
+)
+PROTECTION_DEADLINE_SECONDS = read.integer(
+    "PROTECTION_DEADLINE_SECONDS", 15, "A position without a stop for this long is closed", at_least=1, at_most=300
+)
+
+read.group("Sandbox")
+SANDBOX = read.boolean("SANDBOX", True, "Stand-ins for market and venue; false: live, the real services are used")
+SANDBOX_BAR_SECONDS = read.decimal(
+    "SANDBOX_BAR_SECONDS", "5", "Wall seconds from one bar to the next", at_least="0.01", at_most="3600"
+)
+SANDBOX_SEED = read.integer("SANDBOX_SEED", 1, "Seed of the generated market", at_least=0, at_most=2**32 - 1)
+SANDBOX_LOCKSTEP = read.boolean(
+    "SANDBOX_LOCKSTEP", False, "The slots are ticked by `runstack --lockstep`, which sets this itself"
+)
+MAX_SNAPSHOT_AGE_SECONDS = read.integer(
+    "MAX_SNAPSHOT_AGE_SECONDS",
+    2 * DECISION_CYCLE_SECONDS if SANDBOX else 120,
+    "Data older than this opens nothing, market time; 120 live, two cycles in the sandbox",
+    at_least=5,
+    at_most=2 * DAY,
+)
+
+read.group("Servers and processes")
+LOCAL_DIR = read.path("LOCAL_DIR", BASE_DIR / ".local", "Folder of the embedded servers, logs and keys", shown=".local")
+DATABASE_URL = read.url(
+    "DATABASE_URL", "", "Postgres 15 or newer; unset: an embedded server", schemes=("postgres", "postgresql")
+)
+REDIS_URL = read.url(
+    "REDIS_URL", "", "Redis 6.2 or newer, or Valkey; unset: an embedded server", schemes=("redis", "rediss", "unix")
+)
+STREAM_MAX_LENGTH = read.integer(
+    "STREAM_MAX_LENGTH", 10_000, "Entries kept on the streams trimmed by length", at_least=100, at_most=10_000_000
+)
+STREAM_RETENTION_SECONDS = read.integer(
+    "STREAM_RETENTION_SECONDS",
+    DAY,
+    "Orders, fills, positions and alerts stay on their streams this long once processed",
+    at_least=60,
+    at_most=365 * DAY,
+)
+SNAPSHOT_RETENTION_DAYS = read.integer(
+    "SNAPSHOT_RETENTION_DAYS", 30, "Recorded snapshots are kept this long", at_least=4, at_most=3650
+)
+WORKER_CONCURRENCY = read.integer("WORKER_CONCURRENCY", 2, "Pool processes of a local worker", at_least=1, at_most=64)
+WORKER_CONCURRENCIES = {
+    queue: read.integer(
+        f"WORKER_CONCURRENCY_{queue.upper()}",
+        WORKER_CONCURRENCY,
+        f"Pool processes of the worker of the queue `{queue}`, where it has one of its own",
+        at_least=1,
+        at_most=64,
+    )
+    for queue in QUEUES
+}
+
+read.group("Web")
+WEB_PORT = read.integer("WEB_PORT", 8000, "Preferred port; the next free one is taken", at_least=1024, at_most=65_535)
+FLOWER_PORT = read.integer(
+    "FLOWER_PORT", 5555, "Preferred port; the next free one is taken", at_least=1024, at_most=65_535
+)
+FLOWER_BASIC_AUTH = read.secret("FLOWER_BASIC_AUTH", "user:password for Flower; it listens on loopback only")
+ADMIN_USERNAME = read.text("ADMIN_USERNAME", "admin", "The first administrator, made by `seed`")
+SECRET_KEY = read.secret("SECRET_KEY", "Django's key; unset: made once in LOCAL_DIR (sandbox only)")
+DEBUG = read.boolean("DEBUG", False, "Django's debug pages")
+ALLOWED_HOSTS = read.names("ALLOWED_HOSTS", "localhost,127.0.0.1", "Host names the web server answers to", pattern=bool)
+
+read.group("Logs")
+LOG_LEVEL = read.text("LOG_LEVEL", "INFO", "Least level logged", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
+LOG_JSON = read.boolean("LOG_JSON", False, "JSON lines instead of text")
+
+# Limits are the risk gate's own: its parser knows their ceilings and refuses misspelt names.
+read.group("Risk limits")
+for limit in LIMIT_FIELDS:
+    read.declare(limit.name, limit.default, limit.description, kind="number", allowed=limit.allowed)
+try:
+    RISK_LIMITS: Limits = parse_limits(
+        os.environ,
+        read.settings_file,
+        other_known=read.declared.keys(),
+    )
+except LimitsError as error:
+    read.problems.extend(error.problems)
+
+if not SANDBOX:
+    for required in ("ANTHROPIC_API_KEY", "SECRET_KEY"):
+        if not read.given(required):
+            read.problems.append(f"{required} is not set: it must be when SANDBOX is false")
+if FLOWER_BASIC_AUTH and not all(FLOWER_BASIC_AUTH.partition(":")):
+    read.problems.append("FLOWER_BASIC_AUTH: must be user:password")
+if read.problems:
+    print("The settings are wrong:", *(f"  {problem}" for problem in read.problems), sep="\n", file=sys.stderr)
+    print("`.env.example` lists every setting.", file=sys.stderr)
+    raise SystemExit(2)
+
+# Where a URL is not given, the embedded server's; what starts it is orchestrator_project.local.
+EMBEDDED_POSTGRES = not DATABASE_URL
+EMBEDDED_REDIS = not REDIS_URL
+DATABASE_URL = DATABASE_URL or endpoints.database_url(LOCAL_DIR)
+REDIS_URL = REDIS_URL or endpoints.redis_url(LOCAL_DIR)
+BROKER_URL = endpoints.broker_url(REDIS_URL)
+SECRET_KEY = SECRET_KEY or endpoints.generated_secret_key(LOCAL_DIR)
+
+# Django
+ROOT_URLCONF = "orchestrator_project.urls"
+WSGI_APPLICATION = "orchestrator_project.wsgi.application"
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "orchestrator_project",
+    "journal",
+    "risk",
+    "decisions",
+    "reflection",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+DATABASES = {
+    "default": {
+        **endpoints.database(DATABASE_URL),
+        # Kept open between requests and tasks: a new connection costs more than the work done on it.
+        "CONN_MAX_AGE": None,
+        "CONN_HEALTH_CHECKS": True,
+    }
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LANGUAGE_CODE = "en-gb"
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "static/"
+WHITENOISE_USE_FINDERS = True  # Served out of the installed packages: no collectstatic step.
+PARAMETERS = read.declared
+SECRETS = tuple(parameter.value for parameter in read.declared.values() if parameter.secret and parameter.value)
+LOGGING = logs.configuration(level=LOG_LEVEL, as_json=LOG_JSON, secrets=(*SECRETS, SECRET_KEY))
+
+# The admin's theme: what it asks for by name lives in orchestrator_project.admin.
+UNFOLD = {
+    "SITE_TITLE": "Orchestrator",
+    "SITE_HEADER": "Orchestrator",
+    "SITE_SUBHEADER": "All times are UTC",
+    "SITE_SYMBOL": "candlestick_chart",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "orchestrator_project.admin.favicon"}],
+    "SITE_URL": None,
+    "SHOW_VIEW_ON_SITE": False,
+    "ENVIRONMENT": "orchestrator_project.admin.environment",
+    "DASHBOARD_CALLBACK": "orchestrator_project.admin.index",
+    "SIDEBAR": {"navigation": "orchestrator_project.admin.navigation"},
+}

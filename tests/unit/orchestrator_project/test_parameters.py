@@ -1,0 +1,86 @@
+import os
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from orchestrator_project.parameters import Parameters, read_settings_file
+
+
+def of(environment: dict[str, str] | None = None, settings_file: dict[str, str] | None = None) -> Parameters:
+    return Parameters(environment or {}, settings_file or {})
+
+
+def test_environment_wins_over_settings_file_and_the_file_over_the_default():
+    read = of({"A": "1"}, {"A": "2", "B": "3"})
+    values = [read.integer(name, 9, "", at_least=0, at_most=10) for name in "ABC"]
+    assert values == [1, 3, 9]
+    assert [read.declared[name].source for name in "ABC"] == ["environment", "settings file", "default"]
+
+
+def test_an_empty_value_counts_as_unset():
+    read = of({"A": ""}, {"A": "2"})
+    assert read.integer("A", 9, "", at_least=0, at_most=10) == 2
+    assert read.given("A")
+    assert not of({"A": ""}).given("A")
+
+
+@pytest.mark.parametrize("raw", ["abc", "0", "11", "1.5", "NaN", " "])
+def test_a_bad_whole_number_is_a_problem_and_reads_as_the_default(raw: str):
+    read = of({"A": raw})
+    assert read.integer("A", 5, "", at_least=1, at_most=10) == 5
+    (problem,) = read.problems
+    assert problem.startswith("A=")
+    assert "environment" in problem
+    assert "a whole number from 1 to 10" in problem
+
+
+@pytest.mark.parametrize("raw", ["NaN", "Infinity", "-0.01", "1.01", "x", "1e400"])
+def test_a_bad_number_is_a_problem(raw: str):
+    read = of({"A": raw})
+    assert read.decimal("A", "0.1", "", at_least="0", at_most="1") == Decimal("0.1")
+    assert len(read.problems) == 1
+
+
+@pytest.mark.parametrize(("raw", "value"), [("TRUE", True), ("1", True), ("on", True), ("no", False), ("0", False)])
+def test_yes_and_no_in_their_usual_spellings(raw: str, value: bool):
+    assert of({"A": raw}).boolean("A", not value, "") is value
+
+
+def test_every_problem_is_kept_in_the_order_of_declaration():
+    read = of({"A": "x", "B": "maybe", "C": "loud"})
+    read.integer("A", 1, "", at_least=0, at_most=2)
+    read.boolean("B", True, "")
+    read.text("C", "INFO", "", choices=("INFO", "DEBUG"))
+    assert [problem[0] for problem in read.problems] == ["A", "B", "C"]
+
+
+@pytest.mark.parametrize("raw", ['["X", "Y"]', "X,Y", " X , Y "])
+def test_a_list_is_json_or_separated_by_commas(raw: str):
+    assert of({"A": raw}).names("A", "Z", "", pattern=str.isupper) == ["X", "Y"]
+
+
+@pytest.mark.parametrize("raw", ['["X"', "X,X", "X,,Y", "X,y", "[]", "[1, [2]]"])
+def test_a_bad_list_is_a_problem(raw: str):
+    read = of({"A": raw})
+    assert read.names("A", "Z", "", pattern=lambda name: name.isupper() and name.isalpha()) == ["Z"]
+    assert len(read.problems) == 1
+
+
+def test_a_secret_shows_in_no_problem_and_in_no_description():
+    read = of({"KEY": "canary-1", "URL": "mysql://me:canary-2@host/x"})
+    read.secret("KEY", "")
+    read.url("URL", "", "", schemes=("postgresql",))
+    told = " ".join([*read.problems, repr(read.declared), *(each.shown for each in read.declared.values())])
+    assert "canary" not in told
+    assert read.declared["KEY"].shown == "set, 8 characters"
+    assert of().declare("KEY", "", "", kind="text", allowed="", secret=True).shown == "not set"
+
+
+def test_the_settings_file_is_read_without_touching_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("ONLY_IN_FILE", raising=False)
+    file = tmp_path / ".env"
+    file.write_text("# comment\n\nONLY_IN_FILE='a b'\nexport OTHER=2\n")
+    assert read_settings_file(file) == {"ONLY_IN_FILE": "a b", "OTHER": "2"}
+    assert read_settings_file(tmp_path / "absent") == {}
+    assert "ONLY_IN_FILE" not in os.environ
