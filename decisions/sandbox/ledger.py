@@ -1,0 +1,333 @@
+"""The sandbox venue's ledger: a SQLite file that holds the account's history, its state and what is still to be said.
+
+Everything that one read of the streams causes is one transaction: the orders and fills, the account's new state, the
+messages to publish and the ids up to which the streams have been read. So an entry takes effect exactly once, whenever
+the process dies. Messages are published after the commit and deleted with the next one; published a second time they
+carry the same ids, which the publisher recognises.
+
+Orders, fills and funding can only be appended: triggers refuse anything else.
+"""
+
+import fcntl
+import json
+import sqlite3
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import IO, Any, Self
+
+from decisions.messages import Envelope, FundingPayment, Message, TradeFill, TradeOrder, wrap
+
+from .venue import VenueAccount, VenueTerms
+
+SOURCE = "sandbox-venue"
+
+Unpublished = tuple[int, str, Envelope]
+"""Sequence in the outbox, stream, envelope."""
+
+_HISTORY = ("orders", "fills", "funding")
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS account (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    account_id TEXT NOT NULL,
+    start_equity TEXT NOT NULL,
+    state TEXT NOT NULL,
+    bad_entries INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE IF NOT EXISTS offsets (stream TEXT PRIMARY KEY, entry_id TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS outbox (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    stream TEXT NOT NULL,
+    envelope TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS orders (
+    sequence INTEGER PRIMARY KEY,
+    client_order_id TEXT NOT NULL UNIQUE,
+    order_id TEXT NOT NULL UNIQUE,
+    market_at TEXT,
+    price TEXT,
+    equity TEXT NOT NULL,
+    payload TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS fills (
+    sequence INTEGER PRIMARY KEY, fill_id TEXT NOT NULL UNIQUE, payload TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS funding (
+    sequence INTEGER PRIMARY KEY, funding_id TEXT NOT NULL UNIQUE, payload TEXT NOT NULL
+);
+""" + "".join(
+    f"CREATE TRIGGER IF NOT EXISTS {table}_keeps_on_{change} BEFORE {change} ON {table} "
+    f"BEGIN SELECT RAISE(ABORT, '{table} can only be appended'); END;\n"
+    for table in _HISTORY
+    for change in ("UPDATE", "DELETE")
+)
+
+
+class LedgerError(Exception):
+    """The ledger cannot be used; the text says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedOrder:
+    """An order as it arrived: `price` and `market_at` of its instrument's newest quote (None where there was none) and
+    the account's `equity` in USD at that moment."""
+
+    order: TradeOrder
+    order_id: str
+    market_at: datetime | None
+    price: Decimal | None
+    equity: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerReport:
+    """The ledger read back. Money in USD; `fees` is a cost when positive, `funding` a receipt when positive.
+
+    The three sums are added up from the fills and payments, balance and equity are the account's own; `difference` is
+    what separates the two and is zero when the books balance.
+    """
+
+    account_id: str
+    start_equity: Decimal
+    balance: Decimal
+    equity: Decimal
+    unrealized_pnl: Decimal
+    realized_pnl: Decimal
+    fees: Decimal
+    funding: Decimal
+    transfers: Decimal
+    bad_entries: int
+    orders: tuple[ReceivedOrder, ...]
+    fills: tuple[TradeFill, ...]
+    payments: tuple[FundingPayment, ...]
+
+    @property
+    def difference(self) -> Decimal:
+        return self.balance - (self.start_equity + self.realized_pnl - self.fees + self.funding + self.transfers)
+
+
+class Ledger:
+    """The open ledger of a running venue. One process writes to it at a time; a second is refused."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, lock: IO[bytes], terms: VenueTerms) -> None:
+        self.path = path
+        self._connection = connection
+        self._lock = lock
+        self._terms = terms
+        self._published = 0
+
+    @classmethod
+    def open(cls, path: Path, *, start_equity: Decimal, terms: VenueTerms, account_id: str | None = None) -> Self:
+        """Open the ledger, or begin one with `start_equity` USD. Raises `LedgerError`.
+
+        A new account gets a random `account_id` unless it is given one: identifiers of an earlier account, whose ledger
+        is gone, must not come again.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = _locked(path)
+        try:
+            connection = _connected(path)
+        except LedgerError:
+            lock.close()
+            raise
+        if connection.execute("SELECT 1 FROM account").fetchone() is None:
+            account = VenueAccount.opened(account_id=account_id or uuid.uuid4().hex[:8], start_equity=start_equity)
+            connection.execute(
+                "INSERT INTO account (one, account_id, start_equity, state) VALUES (1, ?, ?, ?)",
+                (account.state.account_id, str(start_equity), _without_seen(account.to_state())),
+            )
+        return cls(path, connection, lock, terms)
+
+    def close(self) -> None:
+        self._forget_published()
+        self._connection.close()
+        self._lock.close()
+
+    @property
+    def start_equity(self) -> Decimal:
+        return Decimal(self._connection.execute("SELECT start_equity FROM account").fetchone()[0])
+
+    @property
+    def bad_entries(self) -> int:
+        return int(self._connection.execute("SELECT bad_entries FROM account").fetchone()[0])
+
+    def account(self) -> VenueAccount:
+        """The account as of the last commit."""
+        return _account(self._connection, self._terms)
+
+    def offsets(self) -> dict[str, str]:
+        """For each stream the id of the last entry whose effects are here."""
+        return dict(self._connection.execute("SELECT stream, entry_id FROM offsets").fetchall())
+
+    def commit(
+        self,
+        *,
+        state: dict[str, Any],
+        orders: Iterable[ReceivedOrder],
+        messages: Sequence[tuple[str, Message]],
+        offsets: Mapping[str, str],
+        bad_entries: int,
+        wall_now: datetime,
+    ) -> list[Unpublished]:
+        """Write down everything that some entries caused, `messages` as pairs of stream and message, in one go.
+
+        Returns the messages as they are to be published.
+        """
+        connection = self._connection
+        with connection:
+            connection.execute("BEGIN IMMEDIATE")
+            self._forget_published()
+            for received in orders:
+                self._append_order(received)
+            for _, message in messages:
+                self._append_history(message)
+            waiting = [
+                self._append_outbox(stream, message, state["account_id"], wall_now) for stream, message in messages
+            ]
+            connection.executemany("INSERT OR REPLACE INTO offsets VALUES (?, ?)", offsets.items())
+            connection.execute(
+                "UPDATE account SET state = ?, bad_entries = bad_entries + ?", (_without_seen(state), bad_entries)
+            )
+        return waiting
+
+    def unpublished(self) -> list[Unpublished]:
+        """What an earlier process may have left unpublished, oldest first."""
+        rows = self._connection.execute(
+            "SELECT sequence, stream, envelope FROM outbox WHERE sequence > ? ORDER BY sequence", (self._published,)
+        )
+        return [(sequence, stream, Envelope.model_validate_json(text)) for sequence, stream, text in rows]
+
+    def mark_published(self, up_to: int) -> None:
+        """The messages up to this sequence are on the streams. Noted for good with the next commit."""
+        self._published = up_to
+
+    def _forget_published(self) -> None:
+        self._connection.execute("DELETE FROM outbox WHERE sequence <= ?", (self._published,))
+
+    def _append_order(self, received: ReceivedOrder) -> None:
+        self._connection.execute(
+            "INSERT INTO orders (client_order_id, order_id, market_at, price, equity, payload) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                received.order.client_order_id,
+                received.order_id,
+                received.market_at.isoformat() if received.market_at else None,
+                str(received.price) if received.price is not None else None,
+                str(received.equity),
+                received.order.model_dump_json(),
+            ),
+        )
+
+    def _append_history(self, message: Message) -> None:
+        if isinstance(message, TradeFill):
+            self._connection.execute(
+                "INSERT INTO fills (fill_id, payload) VALUES (?, ?)", (message.fill_id, message.model_dump_json())
+            )
+        elif isinstance(message, FundingPayment):
+            self._connection.execute(
+                "INSERT INTO funding (funding_id, payload) VALUES (?, ?)",
+                (message.funding_id, message.model_dump_json()),
+            )
+
+    def _append_outbox(self, stream: str, message: Message, account_id: str, wall_now: datetime) -> Unpublished:
+        cursor = self._connection.execute("INSERT INTO outbox (stream, envelope) VALUES (?, '')", (stream,))
+        sequence = cursor.lastrowid or 0
+        msg_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{SOURCE}/{account_id}/{sequence}"))
+        envelope = wrap(message, msg_id=msg_id, source=SOURCE, now=wall_now)
+        self._connection.execute(
+            "UPDATE outbox SET envelope = ? WHERE sequence = ?", (envelope.model_dump_json(), sequence)
+        )
+        return sequence, stream, envelope
+
+
+def _locked(path: Path) -> IO[bytes]:
+    """The writer's lock; it goes with the process, however that ends."""
+    lock = path.with_suffix(".lock").open("wb")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise LedgerError(f"{path} is in use by another venue process: stop that one first") from None
+    return lock
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    try:
+        connection = sqlite3.connect(path, timeout=5, isolation_level=None)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.executescript(_SCHEMA)
+    except sqlite3.DatabaseError as error:
+        raise LedgerError(f"{path} cannot be used as the venue's ledger: {error}") from error
+    return connection
+
+
+def read_ledger(path: Path) -> LedgerReport:
+    """Read a ledger without changing it, also while its venue runs. Raises `LedgerError`."""
+    if not path.exists():
+        raise LedgerError(f"there is no venue ledger at {path}")
+    try:
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5, isolation_level=None)
+        try:
+            connection.execute("BEGIN")  # one moment for all that follows
+            return _report(connection)
+        finally:
+            connection.close()
+    except sqlite3.DatabaseError as error:
+        raise LedgerError(f"{path} is not a venue ledger: {error}") from error
+
+
+def _report(connection: sqlite3.Connection) -> LedgerReport:
+    account = _account(connection, VenueTerms())
+    fills = tuple(map(TradeFill.model_validate_json, _payloads(connection, "fills")))
+    payments = tuple(map(FundingPayment.model_validate_json, _payloads(connection, "funding")))
+    return LedgerReport(
+        account_id=account.state.account_id,
+        start_equity=account.state.books.start_equity,
+        balance=account.balance,
+        equity=account.equity,
+        unrealized_pnl=account.equity - account.balance,
+        realized_pnl=sum((fill.pnl_usd for fill in fills if fill.pnl_usd is not None), Decimal(0)),
+        fees=sum((fill.fee_usd for fill in fills if fill.fee_usd is not None), Decimal(0)),
+        funding=sum((payment.amount_usd for payment in payments), Decimal(0)),
+        transfers=account.state.books.transfers,
+        bad_entries=connection.execute("SELECT bad_entries FROM account").fetchone()[0],
+        orders=tuple(_received(row) for row in connection.execute(_SELECT_ORDERS)),
+        fills=fills,
+        payments=payments,
+    )
+
+
+_SELECT_ORDERS = "SELECT payload, order_id, market_at, price, equity FROM orders ORDER BY sequence"
+
+
+def _received(row: tuple[str, str, str | None, str | None, str]) -> ReceivedOrder:
+    payload, order_id, market_at, price, equity = row
+    return ReceivedOrder(
+        order=TradeOrder.model_validate_json(payload),
+        order_id=order_id,
+        market_at=datetime.fromisoformat(market_at) if market_at else None,
+        price=Decimal(price) if price is not None else None,
+        equity=Decimal(equity),
+    )
+
+
+def _account(connection: sqlite3.Connection, terms: VenueTerms) -> VenueAccount:
+    row = connection.execute("SELECT state FROM account").fetchone()
+    if row is None:
+        raise LedgerError("the venue's ledger holds no account yet")
+    written = json.loads(row[0])
+    written["seen"] = dict(connection.execute("SELECT client_order_id, order_id FROM orders ORDER BY sequence"))
+    return VenueAccount.from_state(written, terms)
+
+
+def _without_seen(state: dict[str, Any]) -> str:
+    """The state as text, less the orders seen: those stand in their own table."""
+    return json.dumps({key: value for key, value in state.items() if key != "seen"}, separators=(",", ":"))
+
+
+def _payloads(connection: sqlite3.Connection, table: str) -> Iterable[str]:
+    return (row[0] for row in connection.execute(f"SELECT payload FROM {table} ORDER BY sequence"))  # noqa: S608 - our own names
