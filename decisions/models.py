@@ -1,0 +1,568 @@
+"""Decision cycles and everything they leave: snapshots, model calls, orders, fills, and what could not be read.
+
+Enumerations are closed in the database too. Wall times end in `_at` with `auto_now_add` or are set from the wall clock;
+`slot_at`, `MarketRecord.at` and `PositionReport.as_of` are market time.
+"""
+
+import uuid
+
+from django.db import models
+from django.db.models import F, Q
+
+from journal.constraints import one_of
+
+
+class State(models.TextChoices):
+    """Where a cycle is. Only ever forward, by (round, state)."""
+
+    COLLECTING = "collecting"
+    SCREENING = "screening"
+    RESEARCHING = "researching"
+    ANALYZING = "analyzing"
+    RISK_CHECK = "risk_check"
+    EXECUTING = "executing"
+    CONFIRMING = "confirming"
+    JOURNALING = "journaling"
+    DONE = "done"
+
+
+class Outcome(models.TextChoices):
+    """How a cycle ended; one word for each reason, so that reasons for not trading are never confused."""
+
+    TRADED = "traded"
+    ORDER_WORKING = "order_working"
+    MODEL_HOLD = "model_hold"
+    SCREENED_OUT = "screened_out"
+    GATE_REJECTED = "gate_rejected"
+    PLAYBOOK_BLOCKED = "playbook_blocked"
+    HALTED = "halted"
+    COOLDOWN = "cooldown"
+    STALE_DATA = "stale_data"
+    NO_DATA = "no_data"
+    MODEL_ERROR = "model_error"
+    MODEL_REFUSAL = "model_refusal"
+    INVALID_OUTPUT = "invalid_output"
+    RESEARCH_ERROR = "research_error"
+    BUDGET = "budget"
+    SIZE_TOO_SMALL = "size_too_small"
+    ORDER_REJECTED = "order_rejected"
+    ORDER_EXPIRED = "order_expired"
+    ORDER_CANCELLED = "order_cancelled"
+    ORDER_UNKNOWN = "order_unknown"
+    INSTRUMENT_BLOCKED = "instrument_blocked"
+    ABANDONED = "abandoned"
+    PREVIOUS_STILL_RUNNING = "previous_still_running"
+
+
+class DecisionCycle(models.Model):
+    """One decision about one instrument in one slot: its inputs, its answers, its end."""
+
+    work_began = 0.0
+    """Monotonic seconds when the claim of this instance began; never stored."""
+
+    instrument = models.CharField(max_length=30)
+    slot_at = models.DateTimeField()
+    decision_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    state = models.CharField(max_length=20, choices=State, default=State.COLLECTING)
+    round = models.PositiveSmallIntegerField(default=1)
+    outcome = models.CharField(max_length=30, choices=Outcome, null=True)
+    reason = models.TextField(blank=True, help_text="Why it ended so, in plain words.")
+
+    claim = models.UUIDField(null=True, help_text="The delivery that works on the current stage.")
+    claimed_until = models.DateTimeField(null=True)
+    attempts = models.PositiveSmallIntegerField(default=0, help_text="Claims of the current stage.")
+    last_error = models.TextField(blank=True)
+
+    snapshot = models.JSONField(null=True)
+    positions = models.JSONField(null=True)
+    account = models.JSONField(null=True)
+    openings_blocked = models.CharField(
+        max_length=30, blank=True, help_text="The outcome that stands in the way of an opening."
+    )
+    openings_blocked_reason = models.TextField(blank=True)
+    bypass_reason = models.CharField(max_length=200, blank=True)
+    screener_signal = models.BooleanField(null=True)
+    shadow_audit = models.BooleanField(default=False)
+    research_reasons = models.JSONField(default=list)
+    research = models.JSONField(null=True)
+    research_error = models.TextField(blank=True)
+    decision = models.JSONField(null=True)
+    playbook_version = models.IntegerField(null=True)
+    stage_ms = models.JSONField(default=dict, help_text="Stage -> milliseconds of work.")
+
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "decision_cycles"
+        indexes = (
+            models.Index(fields=["state"], condition=~Q(state="done"), name="idx_cycle_open"),
+            models.Index(F("slot_at").desc(), name="idx_cycle_slot"),
+            models.Index(fields=["outcome", "slot_at"], name="idx_cycle_outcome"),
+        )
+        constraints = (
+            models.UniqueConstraint(fields=["instrument", "slot_at"], name="cycle_one_per_slot"),
+            one_of("cycle_state", "state", State.values),
+            one_of("cycle_outcome", "outcome", Outcome.values),
+            models.CheckConstraint(
+                condition=Q(state="done", outcome__isnull=False, finished_at__isnull=False)
+                | (~Q(state="done") & Q(outcome__isnull=True, finished_at__isnull=True)),
+                name="cycle_done_has_outcome",
+            ),
+            models.CheckConstraint(condition=Q(round__in=[1, 2]), name="cycle_round"),
+        )
+
+    def __str__(self) -> str:
+        return f"cycle {self.pk} {self.instrument} {self.slot_at:%Y-%m-%d %H:%M}"
+
+
+class ModelCall(models.Model):
+    """One request to a model, written before its reply is believed."""
+
+    class Purpose(models.TextChoices):
+        SCREEN = "screen"
+        ANALYZE = "analyze"
+        RESEARCH = "research"
+        REFLECT = "reflect"
+
+    cycle = models.ForeignKey(DecisionCycle, on_delete=models.PROTECT, null=True, related_name="model_calls")
+    purpose = models.CharField(max_length=20, choices=Purpose)
+    model = models.CharField(max_length=100)
+    offline = models.BooleanField(default=False)
+    shadow = models.BooleanField(default=False, help_text="Asked to measure, never to trade.")
+    system_prompt = models.TextField()
+    prompt = models.TextField()
+    raw_reply = models.TextField(blank=True)
+    outcome = models.CharField(max_length=20)
+    error = models.TextField(blank=True)
+    stop_reason = models.CharField(max_length=40, blank=True)
+    request_id = models.CharField(max_length=100, blank=True)
+    input_tokens = models.IntegerField(default=0)
+    output_tokens = models.IntegerField(default=0)
+    cache_write_tokens = models.IntegerField(default=0)
+    cache_read_tokens = models.IntegerField(default=0)
+    cost_usd = models.DecimalField(max_digits=12, decimal_places=6, default=0)
+    latency_ms = models.IntegerField()
+    attempts = models.PositiveSmallIntegerField(default=1)
+    market_time = models.DateTimeField(help_text="Market time of the call: budget days are counted by it.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "model_calls"
+        indexes = (
+            models.Index(F("created_at").desc(), name="idx_call_created"),
+            models.Index(fields=["market_time"], name="idx_call_market_time"),
+            models.Index(fields=["model", "purpose"], name="idx_call_model"),
+        )
+        constraints = (
+            one_of("call_purpose", "purpose", ["screen", "analyze", "research", "reflect"]),
+            models.CheckConstraint(condition=Q(cost_usd__gte=0), name="call_cost"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.purpose} by {self.model}: {self.outcome}"
+
+
+class ScreenerLog(models.Model):
+    """One screening, and what the big model said where it was asked too."""
+
+    cycle = models.OneToOneField(DecisionCycle, on_delete=models.PROTECT, null=True, related_name="screening")
+    symbol = models.CharField(max_length=30)
+    signal = models.BooleanField()
+    reason = models.TextField(blank=True)
+    snapshot_json = models.JSONField(null=True)
+    opus_action = models.CharField(max_length=20, blank=True)
+    opus_agreed = models.BooleanField(null=True)
+    tokens_used = models.IntegerField(null=True)
+    latency_ms = models.IntegerField(null=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "screener_logs"
+        indexes = (
+            models.Index(F("created_at").desc(), name="idx_screener_created"),
+            models.Index(fields=["signal"], name="idx_screener_signal"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.symbol}: {'signal' if self.signal else 'no signal'}"
+
+
+class ResearchCache(models.Model):
+    """A research that may answer again while it is fresh. `asked_at` is market time."""
+
+    query = models.TextField()
+    response_json = models.JSONField()
+    source = models.CharField(max_length=20, default="perplexity")
+    ttl_seconds = models.IntegerField(default=3600)
+    asked_at = models.DateTimeField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "research_cache"
+        indexes = (
+            models.Index(fields=["query"], name="idx_research_query"),
+            models.Index(F("created_at").desc(), name="idx_research_created"),
+        )
+
+    def __str__(self) -> str:
+        return self.query[:80]
+
+
+class ScheduledEvent(models.Model):
+    """A scheduled release that moves markets."""
+
+    kind = models.CharField(max_length=20)
+    name = models.CharField(max_length=100)
+    scheduled_at = models.DateTimeField()
+    impact = models.CharField(max_length=10, choices=[(word, word) for word in ("high", "medium", "low")])
+    currency = models.CharField(max_length=3, default="USD")
+    source = models.CharField(max_length=200)
+    fetched_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "scheduled_events"
+        indexes = (models.Index(fields=["scheduled_at"], name="idx_event_scheduled"),)
+        constraints = (
+            models.UniqueConstraint(fields=["name", "scheduled_at"], name="event_once"),
+            one_of("event_kind", "kind", ["FOMC", "CPI", "NFP", "GDP", "FED_SPEECH"]),
+            one_of("event_impact", "impact", ["high", "medium", "low"]),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.scheduled_at:%Y-%m-%d %H:%M}"
+
+
+class OrderKind(models.TextChoices):
+    """What an order is for."""
+
+    DECISION = "decision"
+    PROTECTION = "protection"
+    CLOSE_ALL = "close_all"
+
+
+class OrderStatus(models.TextChoices):
+    """What is known of an order."""
+
+    PENDING = "pending"
+    SENT = "sent"
+    ACCEPTED = "accepted"
+    PARTIALLY_FILLED = "partially_filled"
+    FILLED = "filled"
+    REJECTED = "rejected"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    UNKNOWN = "unknown"
+
+
+LIVE = (
+    OrderStatus.PENDING,
+    OrderStatus.SENT,
+    OrderStatus.ACCEPTED,
+    OrderStatus.PARTIALLY_FILLED,
+    OrderStatus.UNKNOWN,
+)
+"""The orders that still count in every limit."""
+
+
+class Order(models.Model):
+    """An order: the intent, written before it is sent, and what became of it."""
+
+    kind = models.CharField(max_length=20, choices=OrderKind, default=OrderKind.DECISION)
+    cycle = models.ForeignKey(DecisionCycle, on_delete=models.PROTECT, null=True, related_name="orders")
+    trade = models.ForeignKey("journal.Trade", on_delete=models.PROTECT, null=True, related_name="orders")
+    decision_id = models.UUIDField()
+    client_order_id = models.CharField(max_length=32, unique=True)
+    venue_order_id = models.CharField(max_length=64, blank=True)
+    symbol = models.CharField(max_length=30)
+    action = models.CharField(max_length=20)
+    side = models.CharField(max_length=4)
+    pos_side = models.CharField(max_length=5)
+    order_type = models.CharField(max_length=10)
+    size = models.DecimalField(max_digits=20, decimal_places=8)
+    size_pct = models.DecimalField(max_digits=12, decimal_places=8, null=True)
+    limit_price = models.DecimalField(max_digits=20, decimal_places=8, null=True)
+    stop_loss = models.DecimalField(max_digits=20, decimal_places=8, null=True)
+    take_profit = models.DecimalField(max_digits=20, decimal_places=8, null=True)
+    leverage = models.DecimalField(max_digits=5, decimal_places=2, default=1)
+    reduce_only = models.BooleanField()
+    judged_price = models.DecimalField(max_digits=20, decimal_places=8, help_text="The price the gate judged it at.")
+    notional_usd = models.DecimalField(max_digits=20, decimal_places=4, help_text="What it reserves of the limits.")
+    filled_size = models.DecimalField(max_digits=20, decimal_places=8, default=0)
+    status = models.CharField(max_length=20, choices=OrderStatus, default=OrderStatus.PENDING)
+    reason = models.TextField(blank=True)
+    entry_id = models.CharField(max_length=40, blank=True, help_text="Its entry on trade:orders.")
+    expires_at = models.DateTimeField(help_text="Wall time for market orders, market time for limit orders.")
+    created_at = models.DateTimeField(auto_now_add=True)
+    sent_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "orders"
+        indexes = (
+            models.Index(F("created_at").desc(), name="idx_order_created"),
+            models.Index(fields=["status"], name="idx_order_status"),
+            models.Index(fields=["symbol"], name="idx_order_symbol"),
+        )
+        constraints = (
+            models.UniqueConstraint(fields=["decision_id"], name="order_one_per_decision"),
+            models.CheckConstraint(condition=Q(size__gt=0, filled_size__gte=0), name="order_size"),
+            models.CheckConstraint(
+                condition=Q(reduce_only=True) | Q(stop_loss__isnull=False), name="order_opening_has_stop"
+            ),
+            one_of("order_status", "status", OrderStatus.values),
+            one_of("order_kind", "kind", OrderKind.values),
+            one_of("order_side", "side", ["buy", "sell"]),
+            one_of("order_pos_side", "pos_side", ["long", "short"]),
+            one_of("order_type", "order_type", ["market", "limit"]),
+            one_of("order_action", "action", ["OPEN_LONG", "OPEN_SHORT", "CLOSE", "ADD", "REDUCE"]),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.size} {self.symbol}"
+
+
+class Fill(models.Model):
+    """A message about an order or an exit, kept once by its fill id, with what was booked of it."""
+
+    fill_id = models.CharField(max_length=64, unique=True)
+    order = models.ForeignKey(Order, on_delete=models.PROTECT, null=True, related_name="fills")
+    trade = models.ForeignKey("journal.Trade", on_delete=models.PROTECT, null=True, related_name="fills")
+    client_order_id = models.CharField(max_length=64, blank=True)
+    venue_order_id = models.CharField(max_length=64, blank=True)
+    algo_id = models.CharField(max_length=64, blank=True)
+    symbol = models.CharField(max_length=30)
+    pos_side = models.CharField(max_length=5)
+    side = models.CharField(max_length=4)
+    intent = models.CharField(max_length=10)
+    status = models.CharField(max_length=20)
+    price = models.DecimalField(max_digits=20, decimal_places=8, null=True)
+    size = models.DecimalField(max_digits=20, decimal_places=8, null=True)
+    fee_usd = models.DecimalField(max_digits=20, decimal_places=4, null=True)
+    pnl_usd = models.DecimalField(max_digits=20, decimal_places=4, null=True)
+    cumulative_size = models.DecimalField(max_digits=20, decimal_places=8, null=True)
+    exit_reason = models.CharField(max_length=30, blank=True)
+    reject_reason = models.TextField(blank=True)
+    filled_at = models.DateTimeField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "fills"
+        indexes = (
+            models.Index(F("filled_at").desc(), name="idx_fill_filled"),
+            models.Index(fields=["symbol"], name="idx_fill_symbol"),
+            models.Index(fields=["client_order_id"], name="idx_fill_client_order"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.size} {self.symbol} at {self.price}"
+
+
+class FundingPayment(models.Model):
+    """Funding received (positive) or paid (negative), booked once by its id."""
+
+    funding_id = models.CharField(max_length=64, unique=True)
+    trade = models.ForeignKey("journal.Trade", on_delete=models.PROTECT, null=True, related_name="funding_payments")
+    symbol = models.CharField(max_length=30)
+    pos_side = models.CharField(max_length=5)
+    amount_usd = models.DecimalField(max_digits=20, decimal_places=4)
+    rate = models.DecimalField(max_digits=20, decimal_places=12)
+    paid_at = models.DateTimeField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "funding_payments"
+        indexes = (models.Index(F("paid_at").desc(), name="idx_funding_paid"),)
+
+    def __str__(self) -> str:
+        return f"{self.amount_usd} USD on {self.symbol}"
+
+
+class MarketRecord(models.Model):
+    """A market snapshot as it was read: what decisions look at, and the price history of our own."""
+
+    symbol = models.CharField(max_length=30)
+    at = models.DateTimeField()
+    price = models.DecimalField(max_digits=20, decimal_places=8)
+    payload = models.JSONField()
+    received_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "market_snapshots"
+        indexes = (models.Index(F("at").desc(), name="idx_market_at"),)
+        constraints = (models.UniqueConstraint(fields=["symbol", "at"], name="market_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.symbol} {self.price} at {self.at:%Y-%m-%d %H:%M}"
+
+
+class MarketAlertRecord(models.Model):
+    """A market alert as it was read."""
+
+    symbol = models.CharField(max_length=30)
+    kind = models.CharField(max_length=50)
+    severity = models.CharField(max_length=10)
+    detail = models.TextField()
+    value = models.DecimalField(max_digits=30, decimal_places=12, null=True)
+    market_time = models.DateTimeField()
+    received_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "market_alerts"
+        indexes = (models.Index(fields=["symbol", "received_at"], name="idx_market_alert"),)
+
+    def __str__(self) -> str:
+        return f"{self.kind} on {self.symbol}"
+
+
+class PositionReport(models.Model):
+    """The newest position update: one row, replaced by every newer one."""
+
+    account = models.CharField(max_length=50, unique=True)
+    as_of = models.DateTimeField()
+    payload = models.JSONField()
+    received_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "position_reports"
+
+    def __str__(self) -> str:
+        return f"positions as of {self.as_of:%Y-%m-%d %H:%M}"
+
+
+class InstrumentBlock(models.Model):
+    """Something that keeps an instrument from opening until a person or a reconciliation lifts it."""
+
+    symbol = models.CharField(max_length=30)
+    reason = models.TextField()
+    started_at = models.DateTimeField(auto_now_add=True)
+    ended_at = models.DateTimeField(null=True)
+    ended_by = models.CharField(max_length=150, blank=True)
+
+    class Meta:
+        db_table = "instrument_blocks"
+        constraints = (
+            models.UniqueConstraint(fields=["symbol"], condition=Q(ended_at__isnull=True), name="block_once"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.symbol}: {self.reason}"
+
+
+class Command(models.Model):
+    """A command that a person sent on the stream: applied, or refused with the reason. Never changed."""
+
+    command = models.CharField(max_length=20)
+    args = models.JSONField()
+    issued_by = models.CharField(max_length=100)
+    issued_at = models.DateTimeField()
+    accepted = models.BooleanField()
+    detail = models.TextField(blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "system_commands"
+        indexes = (models.Index(F("created_at").desc(), name="idx_command_created"),)
+
+    def __str__(self) -> str:
+        return f"{self.command} by {self.issued_by}"
+
+
+class ScreenerSwitch(models.Model):
+    """A change of one of the screener's switches at run time; the newest of each name is in force. Never changed."""
+
+    name = models.CharField(max_length=50)
+    value = models.BooleanField()
+    changed_by = models.CharField(max_length=100)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "screener_switches"
+        indexes = (models.Index(fields=["name", "-id"], name="idx_switch_newest"),)
+        constraints = (
+            one_of(
+                "switch_name",
+                "name",
+                ["SCREENER_ENABLED", "SCREENER_BYPASS_ON_POSITION", "SCREENER_BYPASS_ON_NEWS"],
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.value}"
+
+
+class ResearchRequest(models.Model):
+    """A person asked for research: the next cycle of the instrument does it."""
+
+    symbol = models.CharField(max_length=30)
+    requested_by = models.CharField(max_length=100)
+    created_at = models.DateTimeField(auto_now_add=True)
+    cycle = models.ForeignKey(DecisionCycle, on_delete=models.PROTECT, null=True, related_name="research_requests")
+
+    class Meta:
+        db_table = "research_requests"
+        indexes = (models.Index(fields=["symbol"], condition=Q(cycle__isnull=True), name="idx_research_wanted"),)
+
+    def __str__(self) -> str:
+        return f"research on {self.symbol} for {self.requested_by}"
+
+
+class InboxMessage(models.Model):
+    """A message that took effect, written in the effect's own transaction, so that it takes effect once."""
+
+    msg_id = models.CharField(max_length=64, unique=True)
+    stream = models.CharField(max_length=50)
+    entry_id = models.CharField(max_length=40)
+    type = models.CharField(max_length=50)
+    received_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "inbox"
+        indexes = (models.Index(fields=["received_at"], name="idx_inbox_received"),)
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.msg_id}"
+
+
+class DeadLetter(models.Model):
+    """An entry that could not be read or applied, whole, with the reason."""
+
+    stream = models.CharField(max_length=50)
+    entry_id = models.CharField(max_length=40)
+    reason = models.TextField()
+    raw = models.TextField(help_text="The entry's fields as JSON; bytes that are not UTF-8 are escaped.")
+    deliveries = models.PositiveIntegerField(default=1)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "dead_letters"
+        indexes = (models.Index(F("created_at").desc(), name="idx_dead_created"),)
+        constraints = (models.UniqueConstraint(fields=["stream", "entry_id"], name="dead_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.stream} {self.entry_id}: {self.reason[:80]}"
+
+
+class OutboxMessage(models.Model):
+    """A message of ours, written with the fact it tells of and published after the commit, by whoever comes first."""
+
+    msg_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    stream = models.CharField(max_length=50)
+    type = models.CharField(max_length=50)
+    severity = models.CharField(max_length=10, blank=True)
+    category = models.CharField(max_length=50, blank=True)
+    payload = models.JSONField()
+    metadata = models.JSONField(default=dict)
+    created_at = models.DateTimeField(auto_now_add=True)
+    sent_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "outbox"
+        indexes = (
+            models.Index(fields=["id"], condition=Q(sent_at__isnull=True), name="idx_outbox_unsent"),
+            models.Index(fields=["category", "created_at"], name="idx_outbox_category"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.category}".strip()

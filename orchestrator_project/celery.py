@@ -1,0 +1,106 @@
+"""Celery: the queues, the schedule, and what keeps workers honest.
+
+A task message is a hint that carries ids: the truth is in Postgres, where claims, unique keys and the sweeper make up
+for whatever the broker loses or repeats.
+"""
+
+import ctypes
+import os
+import signal
+from typing import Any
+
+from celery import Celery, signals
+from django.conf import settings
+from kombu import Queue
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orchestrator_project.settings")
+
+ROUTES = {
+    "decisions.tasks.cycle": "cycle",
+    "decisions.tasks.collect": "cycle",
+    "decisions.tasks.screen": "screen",
+    "decisions.tasks.research": "research",
+    "decisions.tasks.analyze": "analyze",
+    "decisions.tasks.risk": "risk",
+    "decisions.tasks.execute": "execute",
+    "decisions.tasks.sweep": "journal",
+    "decisions.tasks.housekeeping": "journal",
+}
+
+TICK_SECONDS = 1 if settings.SANDBOX else 5
+"""How often beat asks for the slot's cycles. A slot's rows are unique, so all but the first ask in vain."""
+
+LONGEST_TASK_SECONDS = max(90, settings.MAX_OPUS_TIMEOUT_SECONDS, settings.RESEARCH_TIMEOUT_SECONDS) + 30
+"""Far above what any stage takes: a stage that waits for a model ends by the model's own deadline."""
+
+app = Celery("orchestrator_project")
+app.conf.update(
+    broker_url=settings.BROKER_URL,
+    broker_connection_retry_on_startup=True,
+    broker_transport_options={
+        "visibility_timeout": 3600,
+        "unacked_restore_interval": 1,
+        "unacked_restore_throttle": 1,
+        "socket_timeout": 10,
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+    },
+    accept_content=["json"],
+    task_serializer="json",
+    task_queues=[Queue(name) for name in settings.QUEUES],
+    task_routes={task: {"queue": queue} for task, queue in ROUTES.items()},
+    task_default_queue="journal",
+    task_create_missing_queues=False,
+    task_acks_late=True,
+    task_reject_on_worker_lost=True,
+    task_ignore_result=True,
+    task_store_eager_result=False,
+    task_time_limit=LONGEST_TASK_SECONDS,
+    worker_prefetch_multiplier=1,
+    worker_soft_shutdown_timeout=90,
+    worker_enable_soft_shutdown_on_idle=False,
+    worker_hijack_root_logger=False,
+    worker_cancel_long_running_tasks_on_connection_loss=False,
+    timezone="UTC",
+    beat_schedule_filename=str(settings.LOCAL_DIR / "beat-schedule"),
+    beat_schedule={
+        "sweep": {
+            "task": "decisions.tasks.sweep",
+            "schedule": settings.SWEEP_SECONDS,
+            "options": {"expires": settings.SWEEP_SECONDS},
+        },
+        "housekeeping": {"task": "decisions.tasks.housekeeping", "schedule": 60, "options": {"expires": 60}},
+    },
+)
+if not settings.SANDBOX_LOCKSTEP:
+    app.conf.beat_schedule["cycle"] = {
+        "task": "decisions.tasks.cycle",
+        "schedule": TICK_SECONDS,
+        "options": {"expires": TICK_SECONDS * 5},
+    }
+app.conf["CELERY_DB_REUSE_MAX"] = 10**9
+"""Without it the connection is closed around every task, which doubles the time of a cycle."""
+app.autodiscover_tasks()
+
+
+@signals.worker_init.connect
+def _import_the_model_client_before_the_fork(**_: Any) -> None:
+    """The SDK takes seconds to import: once in the parent, whose memory the pool's children share. Clients are made
+    after the fork."""
+    import anthropic  # noqa: F401
+
+
+@signals.worker_process_init.connect
+def _die_with_the_worker(**_: Any) -> None:
+    """A pool child whose parent was killed would go on alone with its task: have the kernel end it (Linux)."""
+    parent_death_signal = 1
+    ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGKILL)
+
+
+@signals.task_prerun.connect
+@signals.task_postrun.connect
+def _drop_broken_connections(**_: Any) -> None:
+    """Celery is told to keep the database connection between tasks, so a broken one must be noticed here."""
+    from django.db import close_old_connections
+
+    close_old_connections()
