@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from decisions.prompts import sections
-from decisions.sandbox.offline_setups import TRADED, WORTH_A_LOOK, Direction, Setup, View, find_setup, trend
+from decisions.sandbox.offline_setups import TRADED, WORTH_A_LOOK, Direction, Setup, View, find_setup, no_setup, trend
 
 SIGNATURE = "Offline model:"
 """How every answer begins, so that nobody takes it for a real model's."""
@@ -75,8 +75,9 @@ def _asked(request: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _screened(shown: Mapping[str, Any]) -> dict[str, Any]:
     market = shown["market_snapshot"]
-    setup = find_setup(View(market, market["indicators"]["15m"], market["indicators"]["1H"]), WORTH_A_LOOK)
-    return {"signal": setup is not None, "reason": f"{SIGNATURE} {setup.because if setup else 'no setup'}."}
+    view = View(market, market["indicators"]["15m"], market["indicators"]["1H"])
+    setup = find_setup(view, WORTH_A_LOOK)
+    return {"signal": setup is not None, "reason": f"{SIGNATURE} {setup.because if setup else no_setup(view)}."}
 
 
 def _researched(query: str) -> dict[str, Any]:
@@ -143,7 +144,7 @@ class Desk:
             return self._manage(self.position, atr)
         setup = find_setup(self.view, TRADED)
         if setup is None:
-            return Plan("HOLD", "no setup of the playbook")
+            return Plan("HOLD", no_setup(self.view))
         if not self._permitted(setup):
             return Plan("HOLD", f"the playbook avoids {setup.strategy} in this regime")
         if not self.has_research and self.dice.one_in(RESEARCH_ONE_IN, "research"):

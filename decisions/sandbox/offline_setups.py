@@ -70,6 +70,22 @@ def find_setup(view: View, standard: Standard) -> Setup | None:
     return _breakout(view, standard) or _pullback(view, standard) or _reversion(view, standard)
 
 
+def no_setup(view: View) -> str:
+    """Why there is none: the figures that the strategies look at."""
+    figures = (
+        ("volume", view.market.get("volume_vs_avg"), "times the usual"),
+        ("15m band", view.m15.get("bb_position"), ""),
+        ("15m RSI", view.m15.get("rsi_14"), ""),
+        ("1H ADX", view.h1.get("adx_14"), f"and {view.h1.get('ema_alignment') or 'unknown'} EMAs"),
+    )
+    told = ", ".join(f"{name} {_short(value)} {words}".strip() for name, value, words in figures)
+    return f"no setup with {told}"
+
+
+def _short(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3g}"
+
+
 def trend(view: View) -> Direction | None:
     """The side of the 1H trend: EMA 20 against EMA 50 with the MACD histogram on the same side."""
     fast, slow, momentum = (view.h1.get(name) for name in ("ema_20", "ema_50", "macd_hist"))

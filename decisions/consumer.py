@@ -1,0 +1,209 @@
+"""The stream consumer: every incoming message takes effect once, or is kept among the dead letters.
+
+A message's effect and its inbox row are one transaction; the stream entry is acknowledged after the commit. A message
+that cannot be read or applied is kept whole with the reason, told, and acknowledged: it stops nothing. One that fails
+for a passing reason (the database is away, the fill before it is still on its way) stays unacknowledged and is tried
+again, at most five times.
+"""
+
+import json
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from time import monotonic
+from typing import Any
+
+import redis
+from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections, connection, transaction
+
+from decisions import commands, fills, market_data, outbox, positions
+from decisions.fills import AlreadyBooked, CannotBook, OutOfTurn
+from decisions.messages import (
+    MARKET_ALERTS,
+    MARKET_SNAPSHOTS,
+    SYSTEM_ALERTS,
+    TRADE_FILLS,
+    TRADE_POSITIONS,
+    BadMessage,
+    Envelope,
+    FundingPayment,
+    MarketAlert,
+    MarketSnapshot,
+    Message,
+    PositionUpdate,
+    SystemAlert,
+    SystemCommand,
+    TradeFill,
+    decode,
+    parse,
+)
+from decisions.models import DeadLetter
+from orchestrator_project.streams import Entry, GroupReader
+
+GROUP = "orchestrator"
+STREAMS = (MARKET_SNAPSHOTS, MARKET_ALERTS, TRADE_FILLS, TRADE_POSITIONS, SYSTEM_ALERTS)
+MOST_DELIVERIES = 5
+ALERT_INTERVAL = timedelta(minutes=1)
+OUT_OF_TURN_PAUSE = 1.0
+"""Seconds after which an execution that came too early is tried again."""
+PASSING = (OperationalError, InterfaceError, redis.RedisError)
+
+HANDLERS: Mapping[type[Message], Callable[[Any], None]] = {
+    MarketSnapshot: market_data.record_snapshot,
+    MarketAlert: market_data.record_alert,
+    TradeFill: fills.book_fill,
+    FundingPayment: fills.book_funding,
+    PositionUpdate: positions.take_in,
+    SystemCommand: commands.carry_out,
+}
+
+log = logging.getLogger(__name__)
+
+
+def handle(entry: Entry) -> None:
+    """Give one entry its effect, or bury it. Raises only what may pass: `OutOfTurn`, and what is in `PASSING`."""
+    try:
+        envelope = decode(entry.fields)
+        message = parse(entry.stream, envelope)
+        if isinstance(message, SystemAlert):
+            return  # ours or somebody else's: for people, not for us
+        _apply(entry, envelope, message)
+    except OutOfTurn as error:
+        if entry.deliveries < MOST_DELIVERIES:
+            raise
+        bury(entry, str(error))
+    except (BadMessage, AlreadyBooked, CannotBook) as error:
+        bury(entry, str(error))
+
+
+@transaction.atomic
+def _apply(entry: Entry, envelope: Envelope, message: Message) -> None:
+    first = _remember(entry, envelope)
+    if first == entry.entry_id:
+        HANDLERS[type(message)](message)
+    elif first is not None:
+        raise AlreadyBooked(f"message {envelope.msg_id} came before, as entry {first}")
+
+
+def _remember(entry: Entry, envelope: Envelope) -> str | None:
+    """Note the message in the inbox. Returns the entry it came in first: this one if it is new, None if this very
+    entry took effect before and only its acknowledgement was lost."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO inbox (msg_id, stream, entry_id, type, received_at) VALUES (%s, %s, %s, %s, now())"
+            " ON CONFLICT (msg_id) DO NOTHING",
+            [envelope.msg_id, entry.stream, entry.entry_id, envelope.type],
+        )
+        if cursor.rowcount:
+            return entry.entry_id
+        cursor.execute("SELECT stream, entry_id FROM inbox WHERE msg_id = %s", [envelope.msg_id])
+        stream, entry_id = cursor.fetchone()
+    return None if (stream, entry_id) == (entry.stream, entry.entry_id) else entry_id
+
+
+def bury(entry: Entry, reason: str) -> None:
+    """Keep an entry that can have no effect, whole, and tell of it, at most once a minute for each stream."""
+    reason = _storable(reason)
+    with transaction.atomic():
+        _, created = DeadLetter.objects.get_or_create(
+            stream=entry.stream,
+            entry_id=entry.entry_id,
+            defaults={
+                "reason": reason[:5000],
+                "raw": _raw(entry),
+                "deliveries": entry.deliveries,
+            },
+        )
+        if created:
+            log.warning("dead letter %s %s: %s", entry.stream, entry.entry_id, reason[:500])
+            outbox.record_alert_at_most(
+                ALERT_INTERVAL,
+                "WARN",
+                f"dead_letter:{entry.stream}",
+                title=f"A message on {entry.stream} could not be used",
+                detail=f"{entry.entry_id}: {reason[:1000]}",
+                action_taken="Kept among the dead letters",
+            )
+
+
+def _storable(text: str) -> str:
+    """Text as Postgres takes it: what it has no place for is escaped."""
+    return text.encode(errors="backslashreplace").decode().replace("\x00", "\\x00")
+
+
+def _raw(entry: Entry) -> str:
+    fields = {
+        key.decode(errors="backslashreplace"): value.decode(errors="backslashreplace")
+        for key, value in entry.fields.items()
+    }
+    return json.dumps(fields)
+
+
+class Consumer:
+    """The loop around `handle`: reads, handles, acknowledges, and waits out what passes."""
+
+    def __init__(self, reader: GroupReader) -> None:
+        self.reader = reader
+        self.stopping = threading.Event()
+
+    def stop(self) -> None:
+        """End after the entry at hand."""
+        self.stopping.set()
+
+    def run(self) -> None:
+        """Consume until stopped."""
+        while not self.stopping.is_set():
+            try:
+                self.step()
+            except PASSING as error:
+                log.warning("waiting: %s", error)
+                self._wait_until_servers_answer()
+                self.reader.look_behind()
+
+    def step(self) -> int:
+        """Read one batch and handle it. Returns how many entries."""
+        entries = self.reader.read()
+        for place, entry in enumerate(entries):
+            if self.stopping.is_set():
+                break
+            try:
+                self._handle_one(entry)
+            except OutOfTurn as error:
+                log.info("%s %s comes too early: %s", entry.stream, entry.entry_id, error)
+                self.reader.look_behind(after_seconds=OUT_OF_TURN_PAUSE)
+                continue
+            except PASSING:
+                self.reader.take_back(entries[place + 1 :])
+                raise
+            self.reader.acknowledge(entry)
+        return len(entries)
+
+    def _handle_one(self, entry: Entry) -> None:
+        close_old_connections()
+        try:
+            handle(entry)
+        except OutOfTurn:
+            raise
+        except PASSING as error:
+            if entry.deliveries < MOST_DELIVERIES:
+                raise
+            bury(entry, f"failed {entry.deliveries} times: {type(error).__name__}: {error}")
+        except Exception as error:
+            # The outermost edge: whatever a message brings to light, it is kept and the next one is handled.
+            log.exception("handling %s %s", entry.stream, entry.entry_id)
+            bury(entry, f"{type(error).__name__}: {error}")
+
+    def _wait_until_servers_answer(self) -> None:
+        """So that an outage does not use up the tries of what waits."""
+        pause, began = 0.1, monotonic()
+        while not self.stopping.wait(pause):
+            try:
+                close_old_connections()
+                connection.ensure_connection()
+                self.reader.client.ping()
+            except (DatabaseError, InterfaceError, redis.RedisError):
+                pause = min(pause * 2, 5)
+                continue
+            log.info("the servers answer again after %.1f s", monotonic() - began)
+            return

@@ -1,0 +1,179 @@
+"""What the stages read from the database, as values for the pure modules."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import cast
+
+from django.conf import settings
+from django.db.models import Sum
+
+from decisions import calendar
+from decisions.messages import MarketAlert, MarketSnapshot, Position, PositionUpdate
+from decisions.models import (
+    DecisionCycle,
+    InstrumentBlock,
+    MarketAlertRecord,
+    MarketRecord,
+    ModelCall,
+    Order,
+    OrderStatus,
+    Outcome,
+    PositionReport,
+    ScheduledEvent,
+    ScreenerSwitch,
+)
+from decisions.prompts import TradeSummary
+from decisions.screening import Switches
+from decisions.triggers import Thresholds
+from journal.models import Trade
+
+FETCHED_TRADES = 20
+
+
+def newest_snapshot(symbol: str) -> MarketRecord | None:
+    """The newest snapshot of an instrument: one index look-up, however many instruments share the stream."""
+    return MarketRecord.objects.filter(symbol=symbol).order_by("-at").first()
+
+
+def snapshot_of(cycle: DecisionCycle) -> MarketSnapshot:
+    """The snapshot that the cycle collected."""
+    return MarketSnapshot.model_validate(cycle.snapshot)
+
+
+def position_report() -> PositionUpdate | None:
+    """The newest position update, without its fills."""
+    report = PositionReport.objects.first()
+    return None if report is None else PositionUpdate.model_validate(report.payload)
+
+
+def open_trade_of(symbol: str) -> Trade | None:
+    """Our open trade in an instrument."""
+    return Trade.objects.filter(symbol=symbol, status=Trade.Status.OPEN).first()
+
+
+def position_in(symbol: str, positions: Sequence[Position]) -> Position | None:
+    """The position in an instrument, of those given."""
+    return next((position for position in positions if position.symbol == symbol), None)
+
+
+def has_position(symbol: str, positions: Sequence[Position]) -> bool:
+    """Whether the venue reports a position in an instrument, or our record has one that it has not reported yet."""
+    return position_in(symbol, positions) is not None or open_trade_of(symbol) is not None
+
+
+def instrument_trouble(symbol: str) -> str | None:
+    """Why an instrument takes no new opening apart from the market's and the account's state."""
+    block = InstrumentBlock.objects.filter(symbol=symbol, ended_at__isnull=True).first()
+    if block is not None:
+        return block.reason
+    order = (
+        Order.objects.filter(symbol=symbol)
+        .filter(status__in=[OrderStatus.UNKNOWN, OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED])
+        .first()
+    )
+    if order is None:
+        return None
+    if order.status == OrderStatus.UNKNOWN:
+        return f"nobody knows what became of order {order.client_order_id}"
+    return f"limit order {order.client_order_id} is still working"
+
+
+def known_events(now: datetime) -> list[calendar.ScheduledEvent]:
+    """The scheduled events of the next day."""
+    rows = ScheduledEvent.objects.filter(scheduled_at__gte=now, scheduled_at__lte=now + timedelta(days=1))
+    return [
+        calendar.ScheduledEvent(
+            kind=cast("calendar.Kind", row.kind),
+            name=row.name,
+            scheduled_at=row.scheduled_at,
+            impact=cast("calendar.Impact", row.impact),
+            currency=row.currency,
+            source=row.source,
+        )
+        for row in rows.order_by("scheduled_at")
+    ]
+
+
+def news_at(now: datetime) -> str | None:
+    """The event whose window this is."""
+    event = calendar.news_event(known_events(now), now, settings.NEWS_WINDOW_MINUTES)
+    return None if event is None else event.name
+
+
+def alerts_since_last_cycle(cycle: DecisionCycle) -> list[MarketAlert]:
+    """The instrument's market alerts since its last cycle began; one that was over at once looked at none."""
+    before = (
+        DecisionCycle.objects.filter(instrument=cycle.instrument, slot_at__lt=cycle.slot_at)
+        .exclude(outcome=Outcome.PREVIOUS_STILL_RUNNING)
+        .order_by("-slot_at")
+        .values_list("created_at", flat=True)
+    )
+    alerts = MarketAlertRecord.objects.filter(symbol=cycle.instrument)
+    if (last := before.first()) is not None:
+        alerts = alerts.filter(received_at__gt=last)
+    return [
+        MarketAlert(symbol=row.symbol, kind=row.kind, severity=row.severity, detail=row.detail, value=row.value)
+        for row in alerts.order_by("id")[:20]
+    ]
+
+
+def thresholds() -> Thresholds:
+    """Where a market becomes unusual, from the settings."""
+    return Thresholds(
+        price_change_1h=settings.ANOMALY_PRICE_CHANGE_1H,
+        funding_high=settings.ANOMALY_FUNDING_HIGH,
+        funding_low=settings.ANOMALY_FUNDING_LOW,
+        oi_change_4h=settings.ANOMALY_OI_CHANGE_4H,
+    )
+
+
+def switches() -> Switches:
+    """The screener's switches: the settings, unless a person changed one since."""
+    changed = dict(ScreenerSwitch.objects.order_by("name", "-id").distinct("name").values_list("name", "value"))
+
+    def value(name: str) -> bool:
+        return bool(changed.get(name, getattr(settings, name)))
+
+    return Switches(
+        enabled=value("SCREENER_ENABLED"),
+        bypass_on_position=value("SCREENER_BYPASS_ON_POSITION"),
+        bypass_on_news=value("SCREENER_BYPASS_ON_NEWS"),
+    )
+
+
+def recent_trades() -> list[TradeSummary]:
+    """The newest closed trades, as the prompt shows them."""
+    unseen = ("opus_reasoning", "indicators_entry", "indicators_exit", "research_context")
+    closed = Trade.objects.filter(status=Trade.Status.CLOSED, closed_at__isnull=False).defer(*unseen)
+    return [
+        TradeSummary(
+            symbol=row.symbol,
+            direction=row.direction,
+            strategy_used=row.strategy_used,
+            market_regime=row.market_regime,
+            confidence=None if row.confidence_at_entry is None else float(row.confidence_at_entry),
+            opened_at=row.opened_at,
+            closed_at=row.closed_at,
+            entry_price=row.entry_price,
+            exit_price=row.exit_price,
+            exit_reason=row.exit_reason,
+            pnl_usd=row.pnl_usd,
+            pnl_pct=row.pnl_pct,
+            lesson=(row.self_review or {}).get("lesson", ""),
+        )
+        for row in closed.order_by("-closed_at", "-id")[:FETCHED_TRADES]
+        if row.closed_at is not None
+    ]
+
+
+def told_limits() -> Mapping[str, str]:
+    """The limits as the model is told them."""
+    return settings.RISK_LIMITS.as_dict()
+
+
+def spent_today(now: datetime) -> Decimal:
+    """What models have cost since the market day of `now` began, in USD."""
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    total = ModelCall.objects.filter(market_time__gte=midnight).aggregate(total=Sum("cost_usd"))["total"]
+    return total or Decimal(0)

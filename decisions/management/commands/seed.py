@@ -1,0 +1,50 @@
+"""`manage.py seed`: what a fresh database needs before the first cycle."""
+
+import secrets
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.management.base import BaseCommand, CommandParser
+from django.db import transaction
+
+from decisions.calendar import KNOWN_EVENTS
+from decisions.clock import wall_now
+from decisions.models import ScheduledEvent
+from journal.services import seed_first_playbook
+
+
+class Command(BaseCommand):
+    help = "Write the first playbook, the known scheduled events and the first administrator, where they are missing."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--admin-username", default=settings.ADMIN_USERNAME, help="default: %(default)s")
+
+    @transaction.atomic
+    def handle(self, *_: Any, **options: Any) -> None:
+        if seed_first_playbook(wall_now()):
+            self.stdout.write("playbook version 1 written")
+        self._seed_events()
+        self._seed_administrator(options["admin_username"])
+
+    def _seed_events(self) -> None:
+        for event in KNOWN_EVENTS:
+            ScheduledEvent.objects.get_or_create(
+                name=event.name,
+                scheduled_at=event.scheduled_at,
+                defaults={
+                    "kind": event.kind,
+                    "impact": event.impact,
+                    "currency": event.currency,
+                    "source": event.source,
+                    "fetched_at": wall_now(),
+                },
+            )
+
+    def _seed_administrator(self, username: str) -> None:
+        users = get_user_model().objects
+        if users.filter(is_superuser=True).exists():
+            return
+        password = secrets.token_urlsafe(12)
+        users.create_superuser(username=username, password=password)
+        self.stdout.write(f"administrator {username}, password {password} (shown this once)")

@@ -1,0 +1,53 @@
+"""What the model stages share: the record of a call, and the end of a cycle whose call failed."""
+
+from datetime import datetime
+
+from decisions import cycles
+from decisions.clients.reply import ModelReply
+from decisions.models import DecisionCycle, ModelCall, Outcome
+from decisions.prompts import Prompt
+
+OUTCOME_OF = {
+    "refusal": Outcome.MODEL_REFUSAL,
+    "invalid_output": Outcome.INVALID_OUTPUT,
+    "error": Outcome.MODEL_ERROR,
+}
+
+
+def keep_call(
+    cycle: DecisionCycle,
+    purpose: ModelCall.Purpose,
+    prompt: Prompt,
+    reply: ModelReply,
+    now: datetime,
+    *,
+    shadow: bool = False,
+) -> ModelCall:
+    """Write the call down, committed by itself, before anything is made of the reply."""
+    return ModelCall.objects.create(
+        cycle=cycle,
+        purpose=purpose,
+        model=reply.model,
+        offline=reply.offline,
+        shadow=shadow,
+        system_prompt=prompt.system,
+        prompt=prompt.user,
+        raw_reply=reply.raw.replace("\x00", "\\x00"),
+        outcome=reply.outcome,
+        error=reply.error or "",
+        stop_reason=reply.stop_reason[:40],
+        request_id=reply.request_id[:100],
+        input_tokens=reply.input_tokens,
+        output_tokens=reply.output_tokens,
+        cache_write_tokens=reply.cache_write_tokens,
+        cache_read_tokens=reply.cache_read_tokens,
+        cost_usd=reply.cost_usd,
+        latency_ms=reply.latency_ms,
+        attempts=reply.attempts,
+        market_time=now,
+    )
+
+
+def failed(cycle: DecisionCycle, reply: ModelReply, who: str) -> None:
+    """End the cycle for a reply that cannot be used: what failed is the outcome, never a silent hold."""
+    cycles.finish(cycle, OUTCOME_OF[reply.outcome], f"{who}: {reply.error or reply.outcome}")

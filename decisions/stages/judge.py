@@ -1,0 +1,106 @@
+"""Risk: what the model wants, judged by the playbook's bans and by the gate; approval writes the order."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+
+from django.db import transaction
+
+from decisions import context, cycles, exposure, orders, outbox
+from decisions.messages import MarketSnapshot, Position
+from decisions.models import DecisionCycle, Outcome, State
+from decisions.notices import publish
+from decisions.schemas import AnalysisAnswer, Decision
+from decisions.stages.analyze import publish_decision
+from journal.playbook import Playbook, blocked_by, largest_position
+from journal.services import active_playbook
+from risk import gate
+from risk import services as risk
+
+OPENINGS = ("OPEN_LONG", "OPEN_SHORT", "ADD")
+
+
+@transaction.atomic
+def judge(cycle: DecisionCycle, now: datetime) -> None:
+    answer = AnalysisAnswer.model_validate_json(json.dumps(cycle.decision))
+    snapshot = context.snapshot_of(cycle)
+    playbook, opening = active_playbook(), answer.decision.action in OPENINGS
+    if opening and (obstacle := _obstacle(cycle, answer, snapshot, playbook, now)):
+        cycles.finish(cycle, *obstacle)
+        publish_decision(cycle, answer, risk_approved=False)
+        return
+    state = risk.lock_state()
+    positions, pending = exposure.positions(_reported(cycle)), exposure.live_orders()
+    held = [position.symbol for position in positions] + [order.symbol for order in pending]
+    proposal = _proposal(answer.decision, snapshot, largest_position(playbook, snapshot.regime) if opening else None)
+    judged = risk.judge(
+        state,
+        decision_id=cycle.decision_id,
+        cycle_number=cycle.pk,
+        decision=answer.model_dump(mode="json"),
+        proposal=proposal,
+        equity=state.equity if state.equity is not None else Decimal("NaN"),
+        positions=positions,
+        pending=pending,
+        correlations=exposure.correlations(cycle.instrument, held, snapshot.timestamp) if opening else {},
+        instrument=gate.Instrument(symbol=snapshot.symbol, **dict(snapshot.instrument)),
+        now=now,
+    )
+    publish(judged.notices)
+    if judged.notices:
+        orders.withdraw_working("trading was halted")
+    _conclude(cycle, answer, judged.verdict, gate.direction_of(proposal, positions), now)
+
+
+def _obstacle(
+    cycle: DecisionCycle, answer: AnalysisAnswer, snapshot: MarketSnapshot, playbook: Playbook, now: datetime
+) -> tuple[Outcome, str] | None:
+    """What forbids an opening before the gate is asked: what the cycle found when it began, or the playbook."""
+    if cycle.openings_blocked:
+        return Outcome(cycle.openings_blocked), cycle.openings_blocked_reason
+    ban = blocked_by(playbook, answer.strategy_used, snapshot.regime, now)
+    return None if ban is None else (Outcome.PLAYBOOK_BLOCKED, ban)
+
+
+def _reported(cycle: DecisionCycle) -> Sequence[Position]:
+    """The venue's newest word on the positions; the cycle's own is older."""
+    report = context.position_report()
+    return report.positions if report else [Position.model_validate(each) for each in cycle.positions or []]
+
+
+def _proposal(decision: Decision, snapshot: MarketSnapshot, largest: Decimal | None) -> gate.Proposal:
+    """The decision as the gate reads it. The playbook's largest position only ever shrinks it."""
+    size_pct = decision.size_pct if largest is None else min(decision.size_pct, largest)
+    return gate.Proposal(
+        action=decision.action,
+        symbol=decision.symbol,
+        size_pct=size_pct,
+        order_type=decision.order_type,
+        limit_price=decision.limit_price,
+        stop_loss=decision.stop_loss,
+        take_profit=decision.take_profit,
+        leverage=Decimal(1) if decision.leverage is None else decision.leverage,
+        snapshot_price=snapshot.price,
+        bid=snapshot.bid,
+        ask=snapshot.ask,
+    )
+
+
+def _conclude(
+    cycle: DecisionCycle,
+    answer: AnalysisAnswer,
+    verdict: gate.Verdict,
+    direction: gate.Direction | None,
+    now: datetime,
+) -> None:
+    if verdict.approved and direction is not None:
+        orders.write_intent(cycle, answer, verdict, direction, now=now)
+        cycles.advance(cycle, State.EXECUTING)
+    else:
+        reason = "; ".join(f"{result.rule}: {result.reason}" for result in verdict.refusals)
+        cycles.finish(cycle, Outcome(verdict.outcome), reason)
+        outbox.record_alert(
+            "WARN", "risk_rejection", "Trade rejected by the risk gate", reason, "Order rejected, no execution"
+        )
+    publish_decision(cycle, answer, risk_approved=verdict.approved)
