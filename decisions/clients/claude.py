@@ -1,8 +1,8 @@
 """The Messages API of Anthropic: one thin client for every question to Claude.
 
 `ask` sends a prompt with the JSON schema of the wanted answer and returns a `ModelReply`, whatever the server does; the
-caller stores it before it uses the answer. Nothing is retried here. Without `ANTHROPIC_API_KEY` the offline model
-answers at the transport, through the same code.
+caller stores it before it uses the answer. Nothing is retried here. In a sandbox without `ANTHROPIC_API_KEY` the offline
+model answers at the transport, through the same code.
 
 The SDK takes two to three seconds to import and a client up to 80 ms to build: both happen at the first question, once
 a process, so after a worker's fork.
@@ -33,8 +33,8 @@ COMPLETE = ("end_turn", "stop_sequence")
 
 
 def is_offline() -> bool:
-    """Whether the offline model answers, for want of a key."""
-    return not settings.ANTHROPIC_API_KEY
+    """Whether the offline model answers, for want of a key: in the sandbox only."""
+    return settings.SANDBOX and not settings.ANTHROPIC_API_KEY
 
 
 def ask(
@@ -61,10 +61,12 @@ def ask(
         "messages": [{"role": "user", "content": prompt.user}],
         "output_config": config,
     }
-    client = _client(os.getpid(), settings.ANTHROPIC_API_KEY)
     reply: ModelReply[AnswerType] = ModelReply(
         purpose=purpose, model=model, outcome="error", latency_ms=0, offline=is_offline()
     )
+    if not (settings.ANTHROPIC_API_KEY or is_offline()):
+        return replace(reply, error="ANTHROPIC_API_KEY is not set")
+    client = _client(os.getpid(), settings.ANTHROPIC_API_KEY)
     started = time.monotonic()
     reply = _exchanged(client, request, timeout_seconds, reply)
     reply = replace(reply, latency_ms=round((time.monotonic() - started) * 1000))

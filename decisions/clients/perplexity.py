@@ -1,8 +1,8 @@
 """The Agent API of Perplexity: one question to the news search.
 
 Chat completions, which this service was known for, ended on 2026-09-27; a key that still meets their error is told so.
-`research` never raises for what the server or the network can do; nothing is retried here. Without `PERPLEXITY_API_KEY`
-the offline model answers at the transport, through the same code.
+`research` never raises for what the server or the network can do; nothing is retried here. In a sandbox without
+`PERPLEXITY_API_KEY` the offline model answers at the transport, through the same code.
 """
 
 import os
@@ -33,14 +33,16 @@ _MOVED = ("chat_completions_not_available", "agent_api_migration_required")
 
 
 def is_offline() -> bool:
-    """Whether the offline model answers, for want of a key."""
-    return not settings.PERPLEXITY_API_KEY
+    """Whether the offline model answers, for want of a key: in the sandbox only, since it makes its answers up."""
+    return settings.SANDBOX and not settings.PERPLEXITY_API_KEY
 
 
 def research(query: str, *, model: str, timeout_seconds: float) -> ResearchReply:
     """Search the news of the last day for `query`. `timeout_seconds` bounds each phase of the request."""
-    client = _client(os.getpid(), settings.PERPLEXITY_API_KEY)
     reply = ResearchReply(purpose="research", model=model, outcome="error", latency_ms=0, offline=is_offline())
+    if not (settings.PERPLEXITY_API_KEY or is_offline()):
+        return replace(reply, error="PERPLEXITY_API_KEY is not set")
+    client = _client(os.getpid(), settings.PERPLEXITY_API_KEY)
     timeout = httpx.Timeout(timeout_seconds, connect=min(CONNECT_SECONDS, timeout_seconds))
     started = time.monotonic()
     try:

@@ -398,3 +398,11 @@ def test_the_schema_is_one_that_the_sdk_would_send_unchanged(model: type[BaseMod
     import anthropic
 
     assert anthropic.transform_schema(output_schema(model)) == output_schema(model)
+
+
+def test_live_without_a_key_nothing_is_made_up(settings: Any) -> None:
+    settings.SANDBOX, settings.ANTHROPIC_API_KEY, settings.PERPLEXITY_API_KEY = False, "", ""
+    analysis = claude.ask("analyze", Prompt("s", "u"), AnalysisAnswer, model="m", max_tokens=100, timeout_seconds=1)
+    assert (analysis.outcome, analysis.error, analysis.offline) == ("error", "ANTHROPIC_API_KEY is not set", False)
+    found = perplexity.research("BTC?", model="m", timeout_seconds=1)
+    assert (found.outcome, found.error, found.offline) == ("error", "PERPLEXITY_API_KEY is not set", False)
