@@ -1,0 +1,167 @@
+"""Pages of the decisions: cycles and all they leave, the messages that came and went, the news calendar."""
+
+from typing import Any, get_args
+
+from django import forms
+from django.contrib import admin
+from django.db.models import Field
+from django.http import HttpRequest
+
+from decisions import (
+    admin_pages,  # noqa: F401 - registers what the pages show of one another
+    calendar,
+    models,
+)
+from decisions.clock import wall_now
+from journal.admin_base import EditableAdmin, register
+
+register(
+    models.DecisionCycle,
+    list_display=(
+        "slot_at", "instrument", "state", "outcome", "reason", "bypass_reason", "screener_signal", "round",
+        "playbook_version", "finished_at",
+    ),
+    list_filter=("outcome", "state", "instrument", "screener_signal", "shadow_audit", "openings_blocked", "round"),
+    search_fields=("instrument", "reason", "decision_id", "last_error"),
+    date_hierarchy="slot_at",
+    ordering=("-slot_at", "-id"),
+)  # fmt: skip
+register(
+    models.ModelCall,
+    list_display=(
+        "created_at", "purpose", "model", "outcome", "cycle", "cost_usd", "latency_ms", "input_tokens",
+        "output_tokens", "stop_reason", "shadow", "offline",
+    ),
+    list_filter=("purpose", "outcome", "model", "offline", "shadow"),
+    search_fields=("request_id", "error", "cycle__instrument"),
+    date_hierarchy="created_at",
+)  # fmt: skip
+register(
+    models.ScreenerLog,
+    list_display=("created_at", "symbol", "signal", "reason", "opus_action", "opus_agreed", "latency_ms", "cycle"),
+    list_filter=("signal", "opus_agreed", "opus_action", "symbol"),
+    search_fields=("symbol", "reason"),
+    date_hierarchy="created_at",
+)
+register(
+    models.ResearchCache,
+    list_display=("asked_at", "query", "source", "ttl_seconds", "created_at"),
+    list_filter=("source",),
+    search_fields=("query",),
+    date_hierarchy="asked_at",
+)
+register(
+    models.Order,
+    list_display=(
+        "created_at", "symbol", "action", "kind", "order_type", "size", "filled_size", "limit_price", "stop_loss",
+        "take_profit", "status", "reason", "cycle",
+    ),
+    list_filter=("status", "kind", "action", "order_type", "symbol"),
+    search_fields=("symbol", "client_order_id", "venue_order_id", "decision_id", "reason"),
+    date_hierarchy="created_at",
+)  # fmt: skip
+register(
+    models.Fill,
+    list_display=(
+        "filled_at", "symbol", "intent", "side", "status", "price", "size", "fee_usd", "pnl_usd", "exit_reason",
+        "order", "trade",
+    ),
+    list_filter=("status", "intent", "exit_reason", "symbol"),
+    search_fields=("symbol", "fill_id", "client_order_id", "venue_order_id", "reject_reason"),
+    date_hierarchy="filled_at",
+)  # fmt: skip
+register(
+    models.FundingPayment,
+    list_display=("paid_at", "symbol", "pos_side", "amount_usd", "rate", "trade"),
+    list_filter=("symbol",),
+    search_fields=("symbol", "funding_id"),
+    date_hierarchy="paid_at",
+)
+register(
+    models.MarketRecord,
+    list_display=("at", "symbol", "price", "received_at"),
+    list_filter=("symbol",),
+    search_fields=("symbol",),
+    date_hierarchy="at",
+    ordering=("-at", "-id"),
+)
+register(
+    models.MarketAlertRecord,
+    list_display=("market_time", "symbol", "kind", "severity", "detail", "value", "received_at"),
+    list_filter=("kind", "severity", "symbol"),
+    search_fields=("symbol", "detail"),
+    date_hierarchy="market_time",
+)
+register(models.PositionReport, list_display=("account", "as_of", "received_at"))
+register(
+    models.InstrumentBlock,
+    list_display=("symbol", "reason", "started_at", "ended_at", "ended_by"),
+    list_filter=("symbol", ("ended_at", admin.EmptyFieldListFilter)),
+    search_fields=("symbol", "reason"),
+    date_hierarchy="started_at",
+)
+register(
+    models.Command,
+    list_display=("created_at", "command", "args", "issued_by", "issued_at", "accepted", "detail"),
+    list_filter=("command", "accepted", "issued_by"),
+    search_fields=("issued_by", "detail"),
+    date_hierarchy="created_at",
+)
+register(
+    models.ScreenerSwitch,
+    list_display=("created_at", "name", "value", "changed_by"),
+    list_filter=("name", "value"),
+    search_fields=("changed_by",),
+)
+register(
+    models.ResearchRequest,
+    list_display=("created_at", "symbol", "requested_by", "cycle"),
+    list_filter=("symbol",),
+    search_fields=("symbol", "requested_by"),
+)
+register(
+    models.InboxMessage,
+    list_display=("received_at", "stream", "type", "entry_id", "msg_id"),
+    list_filter=("stream", "type"),
+    search_fields=("msg_id", "entry_id"),
+    date_hierarchy="received_at",
+)
+register(
+    models.DeadLetter,
+    list_display=("created_at", "stream", "reason", "raw", "deliveries", "entry_id"),
+    list_filter=("stream",),
+    search_fields=("reason", "entry_id", "raw"),
+    date_hierarchy="created_at",
+)
+register(
+    models.OutboxMessage,
+    list_display=("created_at", "stream", "type", "severity", "category", "payload", "sent_at"),
+    list_filter=("stream", "type", "severity", "category", ("sent_at", admin.EmptyFieldListFilter)),
+    search_fields=("msg_id", "category"),
+    date_hierarchy="created_at",
+)
+
+
+@admin.register(models.ScheduledEvent)
+class ScheduledEventAdmin(EditableAdmin):
+    """The news calendar, the one table here that people keep."""
+
+    list_display = ("name", "kind", "scheduled_at", "impact", "currency", "source", "fetched_at")
+    list_filter = ("kind", "impact", "currency")
+    search_fields = ("name", "source")
+    date_hierarchy = "scheduled_at"
+    ordering = ("-scheduled_at",)
+    exclude = ("fetched_at",)
+
+    def formfield_for_dbfield(
+        self, db_field: "Field[Any, Any]", request: HttpRequest, **options: Any
+    ) -> forms.Field | None:
+        """A kind is one of those that the calendar knows."""
+        if db_field.name == "kind":
+            kinds = [(kind, kind) for kind in get_args(calendar.Kind)]
+            return forms.ChoiceField(choices=kinds, widget=self.choice_widget())
+        return super().formfield_for_dbfield(db_field, request, **options)
+
+    def save_model(self, request: HttpRequest, obj: models.ScheduledEvent, form: forms.ModelForm, change: bool) -> None:
+        obj.fetched_at = wall_now()
+        super().save_model(request, obj, form, change)

@@ -1,0 +1,128 @@
+"""What every page of the admin is made of. Nothing else knows the theme (django-unfold).
+
+History is read-only: a list and a page for each row, nobody adds, changes or deletes. `site.register` takes the list's
+options by name, so that most tables need no class of their own. An application adds to the pages of the ones below it
+with `shown_on`.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from typing import Any, ClassVar
+
+from django.contrib import admin
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.db.models import Field, Model
+from django.http import HttpRequest, HttpResponse
+from django.utils.safestring import SafeString
+from unfold.admin import ModelAdmin
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.views import ChangeList
+from unfold.widgets import UnfoldAdminSelectWidget
+
+from journal.presentation import ORDER, Section, label, page_sections, shown
+
+Provider = Callable[[Any], Iterable[Section]]
+_providers: defaultdict[type[Model], list[Provider]] = defaultdict(list)
+
+
+def shown_on(model: type[Model]) -> Callable[[Provider], Provider]:
+    """Let a function give sections to the page of a model's rows: it is called with the row."""
+
+    def add(provider: Provider) -> Provider:
+        _providers[model].append(provider)
+        return provider
+
+    return add
+
+
+def sections(row: Model) -> list[Section]:
+    """All of a row's page: its own columns and what was added with `shown_on`, notices first, documents last."""
+    facts, documents = page_sections(row)
+    added = (section for provider in _providers[type(row)] for section in provider(row))
+    return sorted([facts, *added, *documents], key=lambda section: ORDER.index(type(section)))
+
+
+class Column:
+    """A field in a list, shown as everywhere else."""
+
+    def __init__(self, field: "Field[Any, Any]") -> None:
+        self.name = self.__name__ = field.name
+        self.short_description = label(field.name)
+        self.admin_order_field = field.name
+
+    def __call__(self, row: Model) -> SafeString | str:
+        return shown(self.name, getattr(row, self.name), short=True)
+
+
+class RecordList(ChangeList):
+    """A list without a count of the whole table: unfiltered, the rows found are all there are."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        if not self.get_filters_params() and not self.query:
+            self.full_result_count = self.result_count
+
+
+class ReadOnlyAdmin(ModelAdmin):
+    """A table to read. `list_display` names fields; relations among them are fetched with the rows."""
+
+    change_form_template = "journal/record.html"
+    actions = None
+    list_fullwidth = True
+    list_per_page = 50
+    show_full_result_count = False
+    ordering = ("-id",)
+
+    class Media:
+        css: ClassVar = {"all": ("journal/record.css",)}
+
+    def _refuse(self, *_: object) -> bool:
+        return False
+
+    has_add_permission = has_change_permission = has_delete_permission = _refuse
+
+    @cached_property
+    def _columns(self) -> list[Column]:
+        return [Column(self.model._meta.get_field(name)) for name in self.list_display]
+
+    def get_changelist(self, *_: object, **__: object) -> type[ChangeList]:
+        return RecordList
+
+    def get_list_display(self, _: HttpRequest) -> list[Column]:
+        return self._columns
+
+    def get_list_select_related(self, _: HttpRequest) -> list[str] | bool:
+        relations = [name for name in self.list_display if self.model._meta.get_field(name).is_relation]
+        return relations or False
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *, obj: Model | None = None, **options: Any
+    ) -> HttpResponse:
+        return super().render_change_form(
+            request, {**context, "sections": sections(obj) if obj else []}, obj=obj, **options
+        )
+
+
+class EditableAdmin(ModelAdmin):
+    """A table that staff with the permission may change."""
+
+    choice_widget = UnfoldAdminSelectWidget
+
+    class Media:
+        css: ClassVar = {"all": ("journal/record.css",)}
+
+
+class StyledUserAdmin(UserAdmin, ModelAdmin):
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+
+
+class StyledGroupAdmin(GroupAdmin, ModelAdmin):
+    pass
+
+
+def register(model: type[Model], **options: Any) -> None:
+    """Show a table read-only, its list as the options of `ModelAdmin` say."""
+    admin.site.register(model, ReadOnlyAdmin, **options)

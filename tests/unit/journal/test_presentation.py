@@ -1,0 +1,105 @@
+"""How values look in the admin."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from journal.presentation import NOTHING, duration, indicators_table, label, moment, plain, shown, tone_of
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("pnl_usd", "P&L USD"),
+        ("pnl_pct", "P&L %"),
+        ("closed_at", "Closed"),
+        ("duration_seconds", "Duration"),
+        ("playbook_json", "Playbook"),
+        ("okx_order_id", "OKX order ID"),
+        ("rsi_14", "RSI 14"),
+    ],
+)
+def test_names_become_words(name: str, text: str):
+    assert label(name) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("20634.80000000", "20,634.8"),
+        ("0E-16", "0"),
+        ("-0.0000", "0"),
+        ("-1234567.5", "−1,234,567.5"),
+        ("1E+3", "1,000"),
+        ("1234567890123456789012.1234567890123456", "1,234,567,890,123,456,789,012.1234567890123456"),
+    ],
+)
+def test_decimals_keep_every_digit_but_idle_zeros(value: str, text: str):
+    assert plain(Decimal(value)) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "parts"),
+    [
+        ("pnl_pct", Decimal("0.004710"), ("gain", ">+0.471 %<")),
+        ("pnl_usd", Decimal("-2.6565"), ("loss", ">−2.6565<")),
+        ("pnl_usd", Decimal("0.0000"), (">0<",)),
+        ("rate", Decimal("0.0005"), (">0.05 %<",)),
+        ("confidence_at_entry", Decimal("0.819"), (">81.9 %<",)),
+        ("rsi_14", 42.162141234567, (">42.16214<",)),
+        ("equity", Decimal("NaN"), ("NaN",)),
+        ("duration_seconds", 3900, (">1 h 05 min<",)),
+        ("outcome", "gate_rejected", ("pill-warn", ">gate rejected<")),
+        ("reason", "<script>alert(1)</script>", ("&lt;script&gt;",)),
+        ("payload", {"text": "<b>"}, ("&lt;b&gt;",)),
+    ],
+)
+def test_a_value_is_shown_by_type_and_name(name: str, value: Any, parts: tuple[str, ...]):
+    text = str(shown(name, value, short=True))
+    assert all(part in text for part in parts), text
+    assert "<script>" not in text
+
+
+@pytest.mark.parametrize("value", [None, "", [], {}])
+def test_what_is_absent_is_a_dash_and_never_the_word_none(value: object):
+    assert shown("reason", value) == NOTHING
+
+
+def test_zero_and_false_are_values():
+    assert (shown("round", 0), shown("approved", False)) == ("0", "no")
+
+
+def test_a_text_longer_than_a_cell_is_cut_there_and_whole_on_the_page():
+    text = "word " * 100
+    assert len(str(shown("reason", text, short=True)).split("</span>")[0].split(">")[1]) <= 140
+    assert shown("reason", text) == text
+
+
+def test_times_are_utc_to_the_second():
+    at = datetime(2022, 11, 1, 16, 5, 7, tzinfo=timezone(timedelta(hours=2)))
+    assert 'datetime="2022-11-01T14:05:07Z"' in moment(at)
+    assert ">2022-11-01 14:05:07<" in moment(at, short=True)
+    assert ">2022-11-01 14:05<" in moment(datetime(2022, 11, 1, 14, 5, tzinfo=UTC), short=True)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (59, "59 s"), (61, "1 min 01 s"), (11100, "3 h 05 min"), (90000, "1 d 01 h")],
+)
+def test_durations_show_their_two_largest_units(seconds: int, text: str):
+    assert duration(seconds) == text
+
+
+def test_severities_have_their_tone_whatever_their_case():
+    assert (tone_of("CRITICAL"), tone_of("WARN"), tone_of("never heard of")) == ("bad", "warn", "plain")
+
+
+def test_indicators_stand_side_by_side_by_timeframe():
+    table = indicators_table(
+        {"at entry": {"4H": {"rsi_14": 1.5}, "15m": {"rsi_14": 2.5, "adx_14": None}}, "at exit": None}
+    )
+    assert table.headers == ["Indicator", "15m at entry", "4H at entry"]
+    assert [row[0] for row in table.rows] == ["ADX 14", "RSI 14"]
+    assert table.rows[0][1:] == [NOTHING, NOTHING]
