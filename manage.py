@@ -19,7 +19,11 @@ def main(arguments: list[str]) -> int:
         return 2
     from orchestrator_project.local import command
 
-    return command.run(execute_from_command_line, arguments, WITHOUT_SERVERS)
+    try:
+        return command.run(execute_from_command_line, arguments, WITHOUT_SERVERS)
+    except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 if __name__ == "__main__":

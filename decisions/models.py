@@ -201,6 +201,7 @@ class ResearchCache(models.Model):
 
     class Meta:
         db_table = "research_cache"
+        verbose_name_plural = "research cache"
         indexes = (
             models.Index(fields=["query"], name="idx_research_query"),
             models.Index(F("created_at").desc(), name="idx_research_created"),
@@ -320,7 +321,7 @@ class Order(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.action} {self.size} {self.symbol}"
+        return f"{self.action} {self.size.normalize():f} {self.symbol}"
 
 
 class Fill(models.Model):
@@ -356,7 +357,7 @@ class Fill(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.status} {self.size} {self.symbol} at {self.price}"
+        return f"{self.status} {self.intent} of {self.symbol}"
 
 
 class FundingPayment(models.Model):
@@ -390,11 +391,12 @@ class MarketRecord(models.Model):
 
     class Meta:
         db_table = "market_snapshots"
+        verbose_name = "market snapshot"
         indexes = (models.Index(F("at").desc(), name="idx_market_at"),)
         constraints = (models.UniqueConstraint(fields=["symbol", "at"], name="market_once"),)
 
     def __str__(self) -> str:
-        return f"{self.symbol} {self.price} at {self.at:%Y-%m-%d %H:%M}"
+        return f"{self.symbol} {self.price.normalize():f} at {self.at:%Y-%m-%d %H:%M}"
 
 
 class MarketAlertRecord(models.Model):
@@ -410,6 +412,7 @@ class MarketAlertRecord(models.Model):
 
     class Meta:
         db_table = "market_alerts"
+        verbose_name = "market alert"
         indexes = (models.Index(fields=["symbol", "received_at"], name="idx_market_alert"),)
 
     def __str__(self) -> str:
@@ -479,6 +482,7 @@ class ScreenerSwitch(models.Model):
 
     class Meta:
         db_table = "screener_switches"
+        verbose_name_plural = "screener switches"
         indexes = (models.Index(fields=["name", "-id"], name="idx_switch_newest"),)
         constraints = (
             one_of(
@@ -519,6 +523,7 @@ class InboxMessage(models.Model):
 
     class Meta:
         db_table = "inbox"
+        verbose_name = "inbox message"
         indexes = (models.Index(fields=["received_at"], name="idx_inbox_received"),)
 
     def __str__(self) -> str:

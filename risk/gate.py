@@ -35,6 +35,7 @@ _OPENINGS = ("OPEN_LONG", "OPEN_SHORT")
 _EXITS = ("CLOSE", "REDUCE")
 _QUIET = Context(prec=100, traps=[])
 _READABLE = Context(prec=12, traps=[])
+_SPOKEN = Context(prec=6, traps=[])
 _ZERO = Decimal(0)
 _ONE = Decimal(1)
 _HALF = Decimal("0.5")
@@ -398,7 +399,7 @@ def _text(value: Decimal) -> str:
 
 
 def _percent(value: Decimal) -> str:
-    return f"{_text(value * 100)} %"
+    return f"{_text(_SPOKEN.plus(value * 100))} %"
 
 
 def _over(until: datetime | None, now: datetime) -> bool:
@@ -580,7 +581,7 @@ def rr_ratio(case: Case) -> RuleResult:
         return _found("rr_ratio", "reject", reason, None, limit)
     holds = all(reward >= limit * risk for reward, risk in zip(rewards, risks, strict=True))
     measured = _lowest(*(reward / risk for reward, risk in zip(rewards, risks, strict=True)))
-    sentence = f"Reward is {_text(measured)} times the risk; at least {_text(limit)} times is needed."
+    sentence = f"Reward is {_text(_SPOKEN.plus(measured))} times the risk; at least {_text(limit)} times is needed."
     return _bounded("rr_ratio", holds, measured, limit, sentence)
 
 
