@@ -54,9 +54,9 @@ migrations: $(TESTS) ## Fail when the models have changes without a migration
 	@$(BIN)/python manage.py makemigrations --check --dry-run
 
 bench: $(TESTS) ## Print the measurements of tests/bench
-	@set -e; for bench in tests/bench/*.py; do echo "== $$bench"; $(BIN)/python $$bench $(ARGS); done
+	@set -e; for bench in $$(grep -l __main__ tests/bench/*.py); do echo "== $$bench"; $(BIN)/python $$bench $(ARGS); done
 
-prove: $(TESTS) ## Two bounded runs of the sandbox from the same seed: books balance, trades are the same
+prove: $(TESTS) ## The long runs on recorded candles: books balance, the same run gives the same trades
 	@$(BIN)/python -m pytest tests/e2e -m prove $(ARGS)
 
 lock: $(TESTS) ## Renew requirements.txt and tests/requirements.txt from pyproject.toml

@@ -24,8 +24,8 @@ def carry_out(message: SystemCommand) -> None:
     """Carry a command out, or refuse it with the reason. Both are kept."""
     actions = {"halt": _halt, "resume": _resume, "research": _research, "config": _config}
     try:
-        if message.command != "halt" and wall_now() - message.issued_at > OLDEST:
-            raise Refused(f"older than {OLDEST.seconds} seconds")
+        if message.command != "halt" and abs(wall_now() - message.issued_at) > OLDEST:
+            raise Refused(f"issued more than {OLDEST.seconds} seconds ago, or ahead")
         detail, accepted = actions[message.command](message), True
     except Refused as refusal:
         detail, accepted = str(refusal), False

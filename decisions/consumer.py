@@ -80,15 +80,15 @@ def handle(entry: Entry) -> None:
 @transaction.atomic
 def _apply(entry: Entry, envelope: Envelope, message: Message) -> None:
     first = _remember(entry, envelope)
-    if first == entry.entry_id:
+    if first is None:
         HANDLERS[type(message)](message)
-    elif first is not None:
-        raise AlreadyBooked(f"message {envelope.msg_id} came before, as entry {first}")
+    elif first != (entry.stream, entry.entry_id):
+        raise AlreadyBooked(f"message {envelope.msg_id} came before, as entry {first[1]} of {first[0]}")
+    # else this very entry took effect before, and only its acknowledgement was lost
 
 
-def _remember(entry: Entry, envelope: Envelope) -> str | None:
-    """Note the message in the inbox. Returns the entry it came in first: this one if it is new, None if this very
-    entry took effect before and only its acknowledgement was lost."""
+def _remember(entry: Entry, envelope: Envelope) -> tuple[str, str] | None:
+    """Note the message in the inbox. Returns None if it is new, else the stream and entry it came in first."""
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO inbox (msg_id, stream, entry_id, type, received_at) VALUES (%s, %s, %s, %s, now())"
@@ -96,10 +96,10 @@ def _remember(entry: Entry, envelope: Envelope) -> str | None:
             [envelope.msg_id, entry.stream, entry.entry_id, envelope.type],
         )
         if cursor.rowcount:
-            return entry.entry_id
+            return None
         cursor.execute("SELECT stream, entry_id FROM inbox WHERE msg_id = %s", [envelope.msg_id])
         stream, entry_id = cursor.fetchone()
-    return None if (stream, entry_id) == (entry.stream, entry.entry_id) else entry_id
+    return stream, entry_id
 
 
 def bury(entry: Entry, reason: str) -> None:

@@ -213,6 +213,7 @@ def _update_order(order: Order, message: TradeFill, trade: Trade | None) -> None
     order.venue_order_id = order.venue_order_id or message.order_id or ""
     order.reason = message.reject_reason or order.reason
     order.trade = trade or order.trade
+    order.sent_at = order.sent_at or wall_now()  # the venue was quicker than the note of the sending
     if order.status in orders.ENDED and order.ended_at is None:
         order.ended_at = wall_now()
     order.save(update_fields=["status", "filled_size", "venue_order_id", "reason", "trade", "ended_at"])

@@ -103,6 +103,7 @@ class DecisionCycle(models.Model):
         )
         constraints = (
             models.UniqueConstraint(fields=["instrument", "slot_at"], name="cycle_one_per_slot"),
+            models.UniqueConstraint(fields=["instrument"], condition=~Q(state="done"), name="cycle_one_open"),
             one_of("cycle_state", "state", State.values),
             one_of("cycle_outcome", "outcome", Outcome.values),
             models.CheckConstraint(

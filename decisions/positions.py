@@ -60,7 +60,9 @@ def _resolve_unanswered(message: PositionUpdate) -> None:
         if told := [fill for fill in recent if fill.client_order_id == order.client_order_id]:
             for fill in told:
                 _book_once(fill)
-        elif order.client_order_id not in resting and order.expires_at <= _moment_of(message, order):
+        elif order.client_order_id in resting:
+            Order.objects.filter(pk=order.pk, status=OrderStatus.UNKNOWN).update(status=OrderStatus.ACCEPTED)
+        elif order.expires_at <= _moment_of(message, order):
             orders.end(order, OrderStatus.EXPIRED, "the venue knows nothing of it, and it has expired")
 
 

@@ -166,7 +166,7 @@ def _close(trade: Trade, execution: Execution, indicators: dict[str, Any] | None
     trade.exit_reason = execution.exit_reason
     trade.indicators_exit = indicators
     _set_net_result(trade)
-    transaction.on_commit(lambda: trade_closed.send(sender=Trade, trade_id=trade.pk))
+    transaction.on_commit(lambda: trade_closed.send_robust(sender=Trade, trade_id=trade.pk))
 
 
 def _set_net_result(trade: Trade) -> None:

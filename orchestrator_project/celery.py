@@ -30,9 +30,6 @@ ROUTES = {
 TICK_SECONDS = 1 if settings.SANDBOX else 5
 """How often beat asks for the slot's cycles. A slot's rows are unique, so all but the first ask in vain."""
 
-LONGEST_TASK_SECONDS = max(90, settings.MAX_OPUS_TIMEOUT_SECONDS, settings.RESEARCH_TIMEOUT_SECONDS) + 30
-"""Far above what any stage takes: a stage that waits for a model ends by the model's own deadline."""
-
 app = Celery("orchestrator_project")
 app.conf.update(
     broker_url=settings.BROKER_URL,
@@ -55,7 +52,7 @@ app.conf.update(
     task_reject_on_worker_lost=True,
     task_ignore_result=True,
     task_store_eager_result=False,
-    task_time_limit=LONGEST_TASK_SECONDS,
+    task_time_limit=settings.LONGEST_TASK_SECONDS,
     worker_prefetch_multiplier=1,
     worker_soft_shutdown_timeout=90,
     worker_enable_soft_shutdown_on_idle=False,

@@ -73,7 +73,7 @@ INSTRUMENTS = read.names(
     "INSTRUMENTS",
     '["BTC-USDT-SWAP"]',
     "Instruments to trade",
-    pattern=lambda name: re.fullmatch(r"[A-Z0-9]+(-[A-Z0-9]+)*", name) is not None and len(name) <= 30,
+    pattern=lambda name: re.fullmatch(r"[A-Z0-9]+(-[A-Z0-9]+)+", name) is not None and len(name) <= 30,
 )
 DECISION_CYCLE_SECONDS = read.integer(
     "DECISION_CYCLE_SECONDS", 300, "Length of a decision cycle, market time", at_least=60, at_most=DAY
@@ -223,6 +223,9 @@ if read.problems:
     print("The settings are wrong:", *(f"  {problem}" for problem in read.problems), sep="\n", file=sys.stderr)
     print("`.env.example` lists every setting.", file=sys.stderr)
     raise SystemExit(2)
+
+# Far above what any stage takes: one that waits for a model ends by the model's own deadline.
+LONGEST_TASK_SECONDS = max(90, MAX_OPUS_TIMEOUT_SECONDS, RESEARCH_TIMEOUT_SECONDS) + 30
 
 # Where a URL is not given, the embedded server's; what starts it is orchestrator_project.local.
 EMBEDDED_POSTGRES = not DATABASE_URL

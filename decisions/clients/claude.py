@@ -1,8 +1,8 @@
 """The Messages API of Anthropic: one thin client for every question to Claude.
 
 `ask` sends a prompt with the JSON schema of the wanted answer and returns a `ModelReply`, whatever the server does; the
-caller stores it before it uses the answer. Nothing is retried here. In a sandbox without `ANTHROPIC_API_KEY` the offline
-model answers at the transport, through the same code.
+caller stores it before it uses the answer. Nothing is retried here. In a sandbox without `ANTHROPIC_API_KEY` the
+offline model answers at the transport, through the same code.
 
 The SDK takes two to three seconds to import and a client up to 80 ms to build: both happen at the first question, once
 a process, so after a worker's fork.

@@ -22,6 +22,7 @@ from decisions.sandbox.opening import open_market, parse_source
 from orchestrator_project.streams import backlog
 
 POLL_SECONDS = 0.002
+ASK_AGAIN_SECONDS = 10.0
 LOOK_AROUND_SECONDS = 0.25
 """How often a wait lets the caller see to its processes."""
 
@@ -59,12 +60,17 @@ class Lockstep:
         self._wait(lambda: _reported_as_of(step.closed_at) and _all_taken_in())
         slot_at = clock.slot(step.closed_at, settings.DECISION_CYCLE_SECONDS)
         for instrument in self.instruments:
-            current_app.send_task("decisions.tasks.cycle", args=([instrument],))
-            self._wait(partial(_has_ended, instrument, slot_at))
+            tick = partial(current_app.send_task, "decisions.tasks.cycle", args=([instrument],))
+            self._wait(partial(_has_ended, instrument, slot_at), ask=tick)
             self._wait(_all_taken_in)
 
-    def _wait(self, condition: Callable[[], bool]) -> None:
+    def _wait(self, condition: Callable[[], bool], ask: Callable[[], object] | None = None) -> None:
+        """Wait for what was asked for; ask again after a while, since the broker may have lost it."""
+        ask_at = 0.0
         while not condition():
+            if ask is not None and time.monotonic() >= ask_at:
+                ask()
+                ask_at = time.monotonic() + ASK_AGAIN_SECONDS
             if time.monotonic() >= self._look_around_at:
                 if not self.keep_going():
                     raise Interrupted

@@ -175,6 +175,7 @@ class Run:
             lockstep=self.options["lockstep"],
             workers=self.options["workers"],
             concurrency=settings.WORKER_CONCURRENCY,
+            longest_task_seconds=settings.LONGEST_TASK_SECONDS,
             concurrencies=settings.WORKER_CONCURRENCIES,
             market=self.source,
             equity=self.options["equity"],

@@ -15,8 +15,6 @@ from orchestrator_project.local.supervisor import Process
 
 LOOPBACK = "127.0.0.1"
 WSGI = "orchestrator_project.wsgi"
-LONGEST_TASK_SECONDS = 130.0
-"""A little more than a task's time limit: a running task may finish before its worker is killed."""
 GROUPED_QUEUES = (("cycle", "risk", "execute", "journal"), ("screen", "research", "analyze", "reflect"))
 """The quick stages apart from those that wait for a model."""
 
@@ -51,6 +49,7 @@ class StackPlan:
     lockstep: bool = False
     workers: Literal["grouped", "each"] = "grouped"
     concurrency: int = 2
+    longest_task_seconds: float = 120.0
     concurrencies: Mapping[str, int] = field(default_factory=dict)
     market: MarketSource = MarketSource()
     equity: str | None = None
@@ -91,7 +90,7 @@ class StackPlan:
             yield self._celery(
                 name, CONSUME, STOP_WORKERS, "worker", *options, "--without-gossip", "--without-mingle", *events,
                 ready=partial(self.worker_ready, node) if self.worker_ready else None,
-                stop_seconds=LONGEST_TASK_SECONDS,
+                stop_seconds=self.longest_task_seconds + 10,  # a running task may finish before its worker is killed
             )  # fmt: skip
 
     def _web(self, port: int) -> Process:

@@ -1,0 +1,183 @@
+"""Position updates on real Postgres: the account's history, its halts at once, stops, and orders nobody answered."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.db import transaction
+from pytest_django import Settings
+
+from decisions import positions
+from decisions.fills import CannotBook
+from decisions.messages import PositionUpdate
+from decisions.models import DecisionCycle, Fill, Order, OrderStatus, OutboxMessage, Outcome, PositionReport
+from journal.models import AccountUpdate, Trade
+from risk.models import Halt
+from tests.integration.decisions.build import (
+    BTC,
+    NOON,
+    NOTHING_FILLED,
+    alerts,
+    book,
+    end_of,
+    fill_payload,
+    funding_payload,
+    position_payload,
+    position_update_payload,
+    sent_order,
+)
+
+pytestmark = pytest.mark.django_db
+D = Decimal
+
+
+def take_in(at: datetime = NOON, equity: str = "10000", transfers: str = "0", **changes: Any) -> None:
+    message = PositionUpdate.model_validate(position_update_payload(at, equity, transfers, **changes))
+    with transaction.atomic():
+        positions.take_in(message)
+
+
+def test_the_newest_update_replaces_the_positions_and_the_account_keeps_its_history() -> None:
+    take_in(positions=[position_payload()])
+    take_in(NOON + timedelta(minutes=5), equity="10010.5")
+    report = PositionReport.objects.get()
+    assert (report.as_of, report.payload["positions"]) == (NOON + timedelta(minutes=5), [])
+    assert list(AccountUpdate.objects.order_by("id").values_list("equity", flat=True)) == [10000, D("10010.5")]
+
+
+def test_an_older_update_changes_nothing() -> None:
+    take_in(NOON, equity="10000")
+    take_in(NOON - timedelta(minutes=5), equity="1")
+    assert PositionReport.objects.get().as_of == NOON
+    assert AccountUpdate.objects.count() == 1
+    assert not Halt.objects.exists()
+
+
+def test_live_an_update_from_the_future_is_refused(settings: Settings) -> None:
+    """Taken in, it would make every update after it an older one."""
+    settings.SANDBOX = False
+    with pytest.raises(CannotBook, match="positions from the future: 2999"):
+        take_in(datetime(2999, 1, 1, tzinfo=UTC))
+    take_in(datetime.now(UTC))
+    assert AccountUpdate.objects.count() == 1
+
+
+def test_recent_fills_are_not_stored_again_with_the_positions() -> None:
+    take_in(recent_fills=[fill_payload(), funding_payload()])
+    assert PositionReport.objects.get().payload["recent_fills"] == []
+
+
+def test_a_stop_that_the_venue_shows_is_confirmed() -> None:
+    book(sent_order())
+    take_in(positions=[position_payload(stop_loss=None)])
+    assert Trade.objects.get().stop_confirmed_at is None
+    take_in(positions=[position_payload()])
+    assert Trade.objects.get().stop_confirmed_at is not None
+
+
+def test_a_halt_withdraws_resting_openings_and_is_told() -> None:
+    order = sent_order(order_type="limit", limit_price=D(19990))
+    book(order, **NOTHING_FILLED | {"status": "accepted"})
+    take_in(NOON, equity="10000")
+    take_in(NOON + timedelta(minutes=5), equity="9700")
+    assert Halt.objects.get().kind == "daily_loss"
+    assert len(alerts("risk_daily_loss")) == 1
+    cancel = OutboxMessage.objects.get(type="trade_cancel")
+    assert cancel.payload["client_order_id"] == order.client_order_id
+    take_in(NOON + timedelta(minutes=10), equity="9690")
+    assert OutboxMessage.objects.filter(type="trade_cancel").count() == 1
+    assert len(alerts("risk_daily_loss")) == 1
+
+
+# --- orders that nobody answered --------------------------------------------------------------------------------------
+
+PAST = datetime.now(UTC) - timedelta(minutes=5)
+
+
+def _unknown(*action: str, **changes: Any) -> Order:
+    return sent_order(*action, status=OrderStatus.UNKNOWN, **{"expires_at": PAST} | changes)
+
+
+def test_an_unknown_order_that_the_venue_does_not_have_is_expired() -> None:
+    order = _unknown()
+    take_in()
+    assert end_of(order)[0] == OrderStatus.EXPIRED
+    order.refresh_from_db()
+    assert "the venue knows nothing of it" in order.reason
+
+
+def test_an_unknown_order_that_may_still_be_executed_stays_unknown() -> None:
+    market = _unknown(expires_at=datetime.now(UTC) + timedelta(seconds=20))
+    limit = _unknown(order_type="limit", limit_price=D(19990), expires_at=NOON + timedelta(minutes=1))
+    take_in(NOON)
+    assert end_of(market)[0] == end_of(limit)[0] == OrderStatus.UNKNOWN
+    take_in(NOON + timedelta(minutes=1))
+    assert end_of(limit)[0] == OrderStatus.EXPIRED
+
+
+def test_live_the_update_must_be_newer_than_the_expiry_and_not_only_come_later(settings: Settings) -> None:
+    settings.SANDBOX = False
+    order = _unknown()
+    take_in(PAST - timedelta(seconds=1))
+    assert end_of(order)[0] == OrderStatus.UNKNOWN
+    take_in(PAST)
+    assert end_of(order)[0] == OrderStatus.EXPIRED
+
+
+def test_an_unknown_order_that_rests_at_the_venue_stays_unknown() -> None:
+    order = _unknown(order_type="limit", limit_price=D(19990), expires_at=NOON - timedelta(minutes=1))
+    resting = {
+        "client_order_id": order.client_order_id, "order_id": "v", "symbol": BTC, "pos_side": "long", "side": "buy",
+        "size": "2", "filled_size": "0", "limit_price": "19990", "expires_at": None,
+    }  # fmt: skip
+    take_in(open_orders=[resting])
+    assert end_of(order)[0] == OrderStatus.UNKNOWN
+
+
+def test_an_unknown_order_is_booked_from_all_its_recent_fills() -> None:
+    order = _unknown()
+    part = fill_payload(order, status="partially_filled", fill_size="0.5", cumulative_size="0.5", fee_usd="0.05")
+    rest = fill_payload(order, fill_size="1.5", cumulative_size="2", fee_usd="0.15")
+    take_in(recent_fills=[part, funding_payload(), rest])
+    assert end_of(order)[0] == OrderStatus.FILLED
+    trade = Trade.objects.get()
+    assert (trade.size, trade.fees_usd) == (2, D("0.2"))
+    take_in(NOON + timedelta(minutes=1), recent_fills=[part, rest])
+    assert Fill.objects.count() == 2
+
+
+def test_a_fill_found_among_the_recent_ones_and_on_its_stream_is_booked_once() -> None:
+    order = _unknown()
+    payload = fill_payload(order)
+    take_in(recent_fills=[payload])
+    with pytest.raises(Exception, match="is booked already"):
+        book(order, **payload)
+    assert Trade.objects.get().size == 2
+
+
+def test_a_recent_fill_that_contradicts_the_record_does_not_cost_the_update() -> None:
+    order = _unknown("CLOSE", pos_side="long")
+    payload = fill_payload(order, pnl_usd="1", exit_reason="signal")  # of a position we know nothing of
+    take_in(recent_fills=[payload])
+    take_in(NOON + timedelta(minutes=1), recent_fills=[payload])
+    assert PositionReport.objects.get().as_of == NOON + timedelta(minutes=1)
+    assert end_of(order)[0] == OrderStatus.UNKNOWN
+    assert len(alerts("recent_fill_refused")) == 1
+
+
+def test_an_order_that_was_declared_expired_and_filled_all_the_same_is_booked() -> None:
+    order = _unknown()
+    take_in()
+    book(order)
+    assert end_of(order)[0] == OrderStatus.FILLED
+    assert Trade.objects.get().size == 2
+
+
+def test_an_order_found_expired_leaves_its_ended_cycle_as_it_was() -> None:
+    order = _unknown()
+    DecisionCycle.objects.update(
+        state="done", outcome=Outcome.ORDER_UNKNOWN, reason="no answer", finished_at=datetime.now(UTC)
+    )
+    take_in()
+    assert end_of(order) == (OrderStatus.EXPIRED, Outcome.ORDER_UNKNOWN, "no answer")
