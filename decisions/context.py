@@ -1,12 +1,13 @@
 """What the stages read from the database, as values for the pure modules."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import cast
 
 from django.conf import settings
-from django.db.models import Sum
+from django.db.models import Subquery, Sum, Value
+from django.db.models.functions import Coalesce
 
 from decisions import calendar
 from decisions.messages import MarketAlert, MarketSnapshot, Position, PositionUpdate
@@ -107,11 +108,9 @@ def alerts_since_last_cycle(cycle: DecisionCycle) -> list[MarketAlert]:
         DecisionCycle.objects.filter(instrument=cycle.instrument, slot_at__lt=cycle.slot_at)
         .exclude(outcome=Outcome.PREVIOUS_STILL_RUNNING)
         .order_by("-slot_at")
-        .values_list("created_at", flat=True)
     )
-    alerts = MarketAlertRecord.objects.filter(symbol=cycle.instrument)
-    if (last := before.first()) is not None:
-        alerts = alerts.filter(received_at__gt=last)
+    began = Coalesce(Subquery(before.values("created_at")[:1]), Value(datetime.min.replace(tzinfo=UTC)))
+    alerts = MarketAlertRecord.objects.filter(symbol=cycle.instrument, received_at__gt=began)
     return [
         MarketAlert(symbol=row.symbol, kind=row.kind, severity=row.severity, detail=row.detail, value=row.value)
         for row in alerts.order_by("id")[:20]

@@ -179,13 +179,16 @@ def _set_net_result(trade: Trade) -> None:
 
 def active_playbook() -> Playbook:
     """The playbook that trades: the one promoted last. Raises `Promotion.DoesNotExist` before the first is seeded."""
-    return _playbook(Promotion.objects.values_list("playbook_id", flat=True).latest("id"))
+    return playbook(Promotion.objects.values_list("playbook__version", flat=True).latest("id"))
 
 
 @lru_cache(maxsize=8)
-def _playbook(version_id: int) -> Playbook:
-    """A version never changes, so it is read once a process."""
-    return read_playbook(PlaybookVersion.objects.get(pk=version_id).playbook_json)
+def playbook(version: int) -> Playbook:
+    """A version of the playbook; it never changes, so it is read once a process.
+
+    Raises `PlaybookVersion.DoesNotExist`.
+    """
+    return read_playbook(PlaybookVersion.objects.get(version=version).playbook_json)
 
 
 @transaction.atomic
@@ -193,11 +196,11 @@ def seed_first_playbook(now: datetime) -> bool:
     """Write and promote version 1 unless there is a playbook already. Says whether it did."""
     if PlaybookVersion.objects.exists():
         return False
-    playbook = first_playbook(now)
+    first = first_playbook(now)
     version = PlaybookVersion.objects.create(
-        version=playbook.version,
-        playbook_json=playbook.model_dump(mode="json"),
-        content_hash=playbook_hash(playbook),
+        version=first.version,
+        playbook_json=first.model_dump(mode="json"),
+        content_hash=playbook_hash(first),
         change_summary="The first playbook.",
         triggered_by=PlaybookVersion.TriggeredBy.INIT,
     )

@@ -14,7 +14,7 @@ from decisions.notices import publish
 from decisions.schemas import AnalysisAnswer, Decision
 from decisions.stages.analyze import publish_decision
 from journal.playbook import Playbook, blocked_by, largest_position
-from journal.services import active_playbook
+from journal.services import active_playbook, playbook
 from risk import gate
 from risk import services as risk
 
@@ -25,15 +25,15 @@ OPENINGS = ("OPEN_LONG", "OPEN_SHORT", "ADD")
 def judge(cycle: DecisionCycle, now: datetime) -> None:
     answer = AnalysisAnswer.model_validate_json(json.dumps(cycle.decision))
     snapshot = context.snapshot_of(cycle)
-    playbook, opening = active_playbook(), answer.decision.action in OPENINGS
-    if opening and (obstacle := _obstacle(cycle, answer, snapshot, playbook, now)):
+    shown, opening = _playbook_shown(cycle), answer.decision.action in OPENINGS
+    if opening and (obstacle := _obstacle(cycle, answer, snapshot, shown, now)):
         cycles.finish(cycle, *obstacle)
         publish_decision(cycle, answer, risk_approved=False)
         return
     state = risk.lock_state()
     positions, pending = exposure.positions(_reported(cycle)), exposure.live_orders()
     held = [position.symbol for position in positions] + [order.symbol for order in pending]
-    proposal = _proposal(answer.decision, snapshot, largest_position(playbook, snapshot.regime) if opening else None)
+    proposal = _proposal(answer.decision, snapshot, largest_position(shown, snapshot.regime) if opening else None)
     judged = risk.judge(
         state,
         decision_id=cycle.decision_id,
@@ -53,13 +53,18 @@ def judge(cycle: DecisionCycle, now: datetime) -> None:
     _conclude(cycle, answer, judged.verdict, gate.direction_of(proposal, positions), now)
 
 
+def _playbook_shown(cycle: DecisionCycle) -> Playbook:
+    """The version that the analysis was asked with: a newer one bans nothing in hindsight."""
+    return active_playbook() if cycle.playbook_version is None else playbook(cycle.playbook_version)
+
+
 def _obstacle(
-    cycle: DecisionCycle, answer: AnalysisAnswer, snapshot: MarketSnapshot, playbook: Playbook, now: datetime
+    cycle: DecisionCycle, answer: AnalysisAnswer, snapshot: MarketSnapshot, shown: Playbook, now: datetime
 ) -> tuple[Outcome, str] | None:
     """What forbids an opening before the gate is asked: what the cycle found when it began, or the playbook."""
     if cycle.openings_blocked:
         return Outcome(cycle.openings_blocked), cycle.openings_blocked_reason
-    ban = blocked_by(playbook, answer.strategy_used, snapshot.regime, now)
+    ban = blocked_by(shown, answer.strategy_used, snapshot.regime, now)
     return None if ban is None else (Outcome.PLAYBOOK_BLOCKED, ban)
 
 

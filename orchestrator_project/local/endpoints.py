@@ -42,6 +42,10 @@ def private_dir(path: Path) -> Path:
     return path
 
 
+PREPARED = {"server_side_binding": True, "prepare_threshold": 2}
+"""Statements are prepared at their second use: planning them costs as much as running them."""
+
+
 def database_url(local_dir: Path) -> str:
     """libpq's own form for a socket folder: the host is a query parameter."""
     return f"postgresql://{DATABASE}@/{DATABASE}?{urlencode({'host': str(socket_dir(local_dir))}, quote_via=quote)}"
@@ -63,7 +67,9 @@ def broker_url(redis: str) -> str:
 def database(url: str) -> dict[str, Any]:
     """Django's description of the database at `url`."""
     description: dict[str, Any] = environ.Env.db_url_config(url)
-    description["HOST"] = unquote(description.get("OPTIONS", {}).pop("host", "")) or description["HOST"]
+    options = description.get("OPTIONS", {})
+    description["HOST"] = unquote(options.pop("host", "")) or description["HOST"]
+    description["OPTIONS"] = PREPARED | options
     return description
 
 

@@ -5,88 +5,116 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='RiskState',
+            name="RiskState",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('account', models.CharField(max_length=50, unique=True)),
-                ('day', models.DateField(help_text='The UTC day that day_start_equity belongs to.', null=True)),
-                ('day_start_equity', models.DecimalField(decimal_places=4, max_digits=20, null=True)),
-                ('day_start_transfers', models.DecimalField(decimal_places=4, default=0, max_digits=20)),
-                ('peak_equity', models.DecimalField(decimal_places=4, max_digits=20, null=True)),
-                ('peak_transfers', models.DecimalField(decimal_places=4, default=0, max_digits=20)),
-                ('equity', models.DecimalField(decimal_places=4, max_digits=20, null=True)),
-                ('net_transfers', models.DecimalField(decimal_places=4, default=0, max_digits=20)),
-                ('equity_at', models.DateTimeField(null=True)),
-                ('loss_streak', models.PositiveIntegerField(default=0)),
-                ('cooldown_until', models.DateTimeField(null=True)),
-                ('warned_on', models.JSONField(default=dict, help_text='Rule -> the day its warning went out.')),
-                ('updated_at', models.DateTimeField(auto_now=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("account", models.CharField(max_length=50, unique=True)),
+                ("day", models.DateField(help_text="The UTC day that day_start_equity belongs to.", null=True)),
+                ("day_start_equity", models.DecimalField(decimal_places=4, max_digits=20, null=True)),
+                ("day_start_transfers", models.DecimalField(decimal_places=4, default=0, max_digits=20)),
+                ("peak_equity", models.DecimalField(decimal_places=4, max_digits=20, null=True)),
+                ("peak_transfers", models.DecimalField(decimal_places=4, default=0, max_digits=20)),
+                ("equity", models.DecimalField(decimal_places=4, max_digits=20, null=True)),
+                ("net_transfers", models.DecimalField(decimal_places=4, default=0, max_digits=20)),
+                ("equity_at", models.DateTimeField(null=True)),
+                ("loss_streak", models.PositiveIntegerField(default=0)),
+                ("cooldown_until", models.DateTimeField(null=True)),
+                ("warned_on", models.JSONField(default=dict, help_text="Rule -> the day its warning went out.")),
+                ("updated_at", models.DateTimeField(auto_now=True)),
             ],
             options={
-                'db_table': 'risk_state',
+                "db_table": "risk_state",
             },
         ),
         migrations.CreateModel(
-            name='Halt',
+            name="Halt",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('account', models.CharField(max_length=50)),
-                ('kind', models.CharField(choices=[('daily_loss', 'Daily Loss'), ('drawdown', 'Drawdown'), ('manual', 'Manual')], max_length=20)),
-                ('reason', models.TextField()),
-                ('started_at', models.DateTimeField(help_text='Market time.')),
-                ('started_by', models.CharField(max_length=150)),
-                ('until', models.DateTimeField(help_text='When it ends by itself; null when only a person ends it.', null=True)),
-                ('ended_at', models.DateTimeField(null=True)),
-                ('ended_by', models.CharField(blank=True, max_length=150)),
-                ('end_reason', models.TextField(blank=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("account", models.CharField(max_length=50)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("daily_loss", "Daily Loss"), ("drawdown", "Drawdown"), ("manual", "Manual")],
+                        max_length=20,
+                    ),
+                ),
+                ("reason", models.TextField()),
+                ("started_at", models.DateTimeField(help_text="Market time.")),
+                ("started_by", models.CharField(max_length=150)),
+                (
+                    "until",
+                    models.DateTimeField(
+                        help_text="When it ends by itself; null when only a person ends it.", null=True
+                    ),
+                ),
+                ("ended_at", models.DateTimeField(null=True)),
+                ("ended_by", models.CharField(blank=True, max_length=150)),
+                ("end_reason", models.TextField(blank=True)),
             ],
             options={
-                'db_table': 'risk_halts',
-                'constraints': [models.CheckConstraint(condition=models.Q(('kind__in', ['daily_loss', 'drawdown', 'manual'])), name='halt_kind'), models.UniqueConstraint(condition=models.Q(('ended_at__isnull', True)), fields=('account', 'kind'), name='halt_once')],
+                "db_table": "risk_halts",
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("kind__in", ["daily_loss", "drawdown", "manual"])), name="halt_kind"
+                    ),
+                    models.UniqueConstraint(
+                        condition=models.Q(("ended_at__isnull", True)), fields=("account", "kind"), name="halt_once"
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Verdict',
+            name="Verdict",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('decision_id', models.UUIDField(unique=True)),
-                ('cycle_number', models.BigIntegerField(null=True)),
-                ('symbol', models.CharField(max_length=30)),
-                ('action', models.CharField(max_length=20)),
-                ('approved', models.BooleanField()),
-                ('outcome', models.CharField(max_length=30)),
-                ('inputs', models.JSONField()),
-                ('results', models.JSONField()),
-                ('previous_hash', models.CharField(max_length=64)),
-                ('content_hash', models.CharField(max_length=64, unique=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("decision_id", models.UUIDField(unique=True)),
+                ("cycle_number", models.BigIntegerField(null=True)),
+                ("symbol", models.CharField(max_length=30)),
+                ("action", models.CharField(max_length=20)),
+                ("approved", models.BooleanField()),
+                ("outcome", models.CharField(max_length=30)),
+                ("inputs", models.JSONField()),
+                ("results", models.JSONField()),
+                ("previous_hash", models.CharField(max_length=64)),
+                ("content_hash", models.CharField(max_length=64, unique=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
             options={
-                'db_table': 'risk_verdicts',
-                'indexes': [models.Index(models.OrderBy(models.F('created_at'), descending=True), name='idx_verdict_created')],
+                "db_table": "risk_verdicts",
+                "indexes": [
+                    models.Index(models.OrderBy(models.F("created_at"), descending=True), name="idx_verdict_created")
+                ],
             },
         ),
         migrations.CreateModel(
-            name='RiskRejection',
+            name="RiskRejection",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('decision_json', models.JSONField()),
-                ('failed_rules', models.JSONField()),
-                ('account_state', models.JSONField(null=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('verdict', models.OneToOneField(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='rejection', to='risk.verdict')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("decision_json", models.JSONField()),
+                ("failed_rules", models.JSONField()),
+                ("account_state", models.JSONField(null=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "verdict",
+                    models.OneToOneField(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="rejection",
+                        to="risk.verdict",
+                    ),
+                ),
             ],
             options={
-                'db_table': 'risk_rejections',
-                'indexes': [models.Index(models.OrderBy(models.F('created_at'), descending=True), name='idx_risk_created')],
+                "db_table": "risk_rejections",
+                "indexes": [
+                    models.Index(models.OrderBy(models.F("created_at"), descending=True), name="idx_risk_created")
+                ],
             },
         ),
     ]

@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from decisions.clients import claude, perplexity
-from journal.services import seed_first_playbook
+from journal.services import playbook, seed_first_playbook
 from tests.integration.decisions.build import BTC, NOON
 from tests.integration.decisions.model_server import KEY, ScriptedModels, serving
 from tests.integration.decisions.scene import ETH
@@ -34,5 +34,6 @@ def ready(db: None, redis_client: "redis.Redis", settings: Any) -> Any:
     """A seeded playbook, an empty Redis, two instruments, no audits: what the cycles' tests begin with."""
     settings.INSTRUMENTS = (BTC, ETH)
     settings.SCREENER_AUDIT_RATE = Decimal(0)
+    playbook.cache_clear()  # version 1 is another one in every test
     seed_first_playbook(NOON)
     return settings

@@ -66,7 +66,7 @@ def test_streams_trimmed_by_length_are_left_alone(redis_client: redis.Redis) -> 
 
 def test_orders_stay_on_their_stream_until_they_are_answered(redis_client: redis.Redis) -> None:
     answered, waiting, behind = (_add_at(redis_client, TRADE_ORDERS, DAY + ago) for ago in (300, 200, 100))
-    sent_order(entry_id=answered, status=OrderStatus.FILLED)
+    sent_order(entry_id=answered, status=OrderStatus.FILLED, symbol="ETH-USDT-SWAP")
     order = sent_order(entry_id=waiting, status=OrderStatus.UNKNOWN)
     young = _add_at(redis_client, TRADE_ORDERS, 60)
     housekeeping.tidy()

@@ -109,7 +109,9 @@ def test_an_unknown_order_that_the_venue_does_not_have_is_expired() -> None:
 
 def test_an_unknown_order_that_may_still_be_executed_stays_unknown() -> None:
     market = _unknown(expires_at=datetime.now(UTC) + timedelta(seconds=20))
-    limit = _unknown(order_type="limit", limit_price=D(19990), expires_at=NOON + timedelta(minutes=1))
+    limit = _unknown(
+        symbol="ETH-USDT-SWAP", order_type="limit", limit_price=D(19990), expires_at=NOON + timedelta(minutes=1)
+    )
     take_in(NOON)
     assert end_of(market)[0] == end_of(limit)[0] == OrderStatus.UNKNOWN
     take_in(NOON + timedelta(minutes=1))
@@ -125,14 +127,14 @@ def test_live_the_update_must_be_newer_than_the_expiry_and_not_only_come_later(s
     assert end_of(order)[0] == OrderStatus.EXPIRED
 
 
-def test_an_unknown_order_that_rests_at_the_venue_stays_unknown() -> None:
+def test_an_unknown_order_that_rests_at_the_venue_is_working() -> None:
     order = _unknown(order_type="limit", limit_price=D(19990), expires_at=NOON - timedelta(minutes=1))
     resting = {
         "client_order_id": order.client_order_id, "order_id": "v", "symbol": BTC, "pos_side": "long", "side": "buy",
         "size": "2", "filled_size": "0", "limit_price": "19990", "expires_at": None,
     }  # fmt: skip
     take_in(open_orders=[resting])
-    assert end_of(order)[0] == OrderStatus.UNKNOWN
+    assert end_of(order)[0] == OrderStatus.ACCEPTED
 
 
 def test_an_unknown_order_is_booked_from_all_its_recent_fills() -> None:

@@ -30,7 +30,11 @@ def test_urls_carry_odd_paths_unharmed():
     folder = Path("/srv/A b%c?d&é")
     database = endpoints.database(endpoints.database_url(folder))
     assert database["HOST"] == str(folder / "run")
-    assert (database["NAME"], database["USER"], database["OPTIONS"]) == ("orchestrator", "orchestrator", {})
+    assert (database["NAME"], database["USER"], database["OPTIONS"]) == (
+        "orchestrator",
+        "orchestrator",
+        endpoints.PREPARED,
+    )
     with redis.Redis.from_url(endpoints.redis_url(folder)) as client:
         assert client.connection_pool.connection_kwargs["path"] == str(folder / "run/redis.sock")
 
@@ -38,7 +42,7 @@ def test_urls_carry_odd_paths_unharmed():
 def test_a_remote_database_is_left_as_it_is():
     database = endpoints.database("postgresql://me:s%40t@db.example:5433/book?sslmode=require")
     assert (database["HOST"], database["PORT"], database["PASSWORD"]) == ("db.example", 5433, "s@t")
-    assert database["OPTIONS"] == {"sslmode": "require"}
+    assert database["OPTIONS"] == {**endpoints.PREPARED, "sslmode": "require"}
 
 
 def test_celery_names_a_unix_socket_its_own_way_and_other_urls_the_same():
