@@ -5,53 +5,71 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='ReflectionLog',
+            name="ReflectionLog",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('reflection_type', models.CharField(choices=[('post_trade', 'Post Trade'), ('periodic', 'Periodic')], max_length=20)),
-                ('trade_ids', django.contrib.postgres.fields.ArrayField(base_field=models.IntegerField(), null=True, size=None)),
-                ('input_prompt', models.TextField(blank=True)),
-                ('output_json', models.JSONField(null=True)),
-                ('playbook_changes', models.JSONField(null=True)),
-                ('old_version', models.IntegerField(null=True)),
-                ('new_version', models.IntegerField(null=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "reflection_type",
+                    models.CharField(choices=[("post_trade", "Post Trade"), ("periodic", "Periodic")], max_length=20),
+                ),
+                (
+                    "trade_ids",
+                    django.contrib.postgres.fields.ArrayField(base_field=models.IntegerField(), null=True, size=None),
+                ),
+                ("input_prompt", models.TextField(blank=True)),
+                ("output_json", models.JSONField(null=True)),
+                ("playbook_changes", models.JSONField(null=True)),
+                ("old_version", models.IntegerField(null=True)),
+                ("new_version", models.IntegerField(null=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
             options={
-                'db_table': 'reflection_logs',
-                'indexes': [models.Index(fields=['reflection_type'], name='idx_reflection_type'), models.Index(models.OrderBy(models.F('created_at'), descending=True), name='idx_reflection_created')],
-                'constraints': [models.CheckConstraint(condition=models.Q(('reflection_type__in', ['post_trade', 'periodic'])), name='reflection_type')],
+                "db_table": "reflection_logs",
+                "indexes": [
+                    models.Index(fields=["reflection_type"], name="idx_reflection_type"),
+                    models.Index(
+                        models.OrderBy(models.F("created_at"), descending=True), name="idx_reflection_created"
+                    ),
+                ],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("reflection_type__in", ["post_trade", "periodic"])), name="reflection_type"
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='ShadowTrade',
+            name="ShadowTrade",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('playbook_version', models.IntegerField()),
-                ('cycle_number', models.BigIntegerField()),
-                ('symbol', models.CharField(max_length=30)),
-                ('direction', models.CharField(max_length=5)),
-                ('opened_at', models.DateTimeField()),
-                ('closed_at', models.DateTimeField(null=True)),
-                ('entry_price', models.DecimalField(decimal_places=8, max_digits=20)),
-                ('exit_price', models.DecimalField(decimal_places=8, max_digits=20, null=True)),
-                ('size', models.DecimalField(decimal_places=8, max_digits=20)),
-                ('pnl_usd', models.DecimalField(decimal_places=4, max_digits=20, null=True)),
-                ('exit_reason', models.CharField(blank=True, max_length=30)),
-                ('decision_json', models.JSONField()),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("playbook_version", models.IntegerField()),
+                ("cycle_number", models.BigIntegerField()),
+                ("symbol", models.CharField(max_length=30)),
+                ("direction", models.CharField(max_length=5)),
+                ("opened_at", models.DateTimeField()),
+                ("closed_at", models.DateTimeField(null=True)),
+                ("entry_price", models.DecimalField(decimal_places=8, max_digits=20)),
+                ("exit_price", models.DecimalField(decimal_places=8, max_digits=20, null=True)),
+                ("size", models.DecimalField(decimal_places=8, max_digits=20)),
+                ("pnl_usd", models.DecimalField(decimal_places=4, max_digits=20, null=True)),
+                ("exit_reason", models.CharField(blank=True, max_length=30)),
+                ("decision_json", models.JSONField()),
             ],
             options={
-                'db_table': 'shadow_trades',
-                'indexes': [models.Index(fields=['playbook_version'], name='idx_shadow_playbook')],
-                'constraints': [models.CheckConstraint(condition=models.Q(('direction__in', ['LONG', 'SHORT'])), name='shadow_direction'), models.UniqueConstraint(fields=('playbook_version', 'cycle_number'), name='shadow_once_a_cycle')],
+                "db_table": "shadow_trades",
+                "indexes": [models.Index(fields=["playbook_version"], name="idx_shadow_playbook")],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("direction__in", ["LONG", "SHORT"])), name="shadow_direction"
+                    ),
+                    models.UniqueConstraint(fields=("playbook_version", "cycle_number"), name="shadow_once_a_cycle"),
+                ],
             },
         ),
     ]
