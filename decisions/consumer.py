@@ -18,7 +18,6 @@ import redis
 from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections, connection, transaction
 
 from decisions import commands, fills, market_data, outbox, positions
-from decisions.fills import AlreadyBooked, CannotBook, OutOfTurn
 from decisions.messages import (
     MARKET_ALERTS,
     MARKET_SNAPSHOTS,
@@ -39,6 +38,7 @@ from decisions.messages import (
     parse,
 )
 from decisions.models import DeadLetter
+from decisions.refusals import AlreadyBooked, CannotBook, OutOfTurn
 from orchestrator_project.streams import Entry, GroupReader
 
 GROUP = "orchestrator"
@@ -54,7 +54,6 @@ HANDLERS: Mapping[type[Message], Callable[[Any], None]] = {
     MarketAlert: market_data.record_alert,
     TradeFill: fills.book_fill,
     FundingPayment: fills.book_funding,
-    PositionUpdate: positions.take_in,
     SystemCommand: commands.carry_out,
 }
 
@@ -81,7 +80,10 @@ def handle(entry: Entry) -> None:
 def _apply(entry: Entry, envelope: Envelope, message: Message) -> None:
     first = _remember(entry, envelope)
     if first is None:
-        HANDLERS[type(message)](message)
+        if isinstance(message, PositionUpdate):
+            positions.take_in(message, told_at=envelope.timestamp)
+        else:
+            HANDLERS[type(message)](message)
     elif first != (entry.stream, entry.entry_id):
         raise AlreadyBooked(f"message {envelope.msg_id} came before, as entry {first[1]} of {first[0]}")
     # else this very entry took effect before, and only its acknowledgement was lost

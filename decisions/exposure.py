@@ -1,15 +1,17 @@
 """What the gate is shown of the account: positions, live orders, correlations, as its own values."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import cast
 
+from django.db.models import Q
 from django.db.models.functions import Extract
 
 from decisions import messages
+from decisions.clock import wall_now
 from decisions.correlation import WINDOW, Prices, correlation
-from decisions.models import LIVE, MarketRecord, Order
+from decisions.models import LIVE, MarketRecord, Order, OrderStatus
 from journal.models import Trade
 from risk import gate, sizing
 
@@ -18,7 +20,8 @@ def positions(reported: Sequence[messages.Position]) -> list[gate.Position]:
     """Our open trades, and what the venue holds beyond them.
 
     Our record changes in the same transaction as the order that changes it, so no moment exists in which an order has
-    ended and its position is not there yet. Each is valued at the venue's mark where there is one.
+    ended and its position is not there yet. Each is valued at the venue's mark where there is one, and where the venue
+    holds more of it than we know, the venue's size counts: a limit is not passed and a close leaves nothing behind.
     """
     by_symbol = {position.symbol: position for position in reported}
     trades = list(Trade.objects.filter(status=Trade.Status.OPEN))
@@ -29,11 +32,13 @@ def positions(reported: Sequence[messages.Position]) -> list[gate.Position]:
 
 def _from_trade(trade: Trade, reported: messages.Position | None) -> gate.Position:
     price = reported.mark_price if reported else trade.entry_price
+    same_side = reported is not None and (reported.pos_side == "long") == (trade.direction == Trade.Direction.LONG)
+    size = max(trade.open_size, reported.size) if reported is not None and same_side else trade.open_size
     return gate.Position(
         symbol=trade.symbol,
         direction="LONG" if trade.direction == Trade.Direction.LONG else "SHORT",
-        size=trade.open_size,
-        notional_usd=sizing.notional(trade.open_size, price, trade.ct_val),
+        size=size,
+        notional_usd=sizing.notional(size, price, trade.ct_val),
         stop_loss=trade.stop_loss,
         take_profit=trade.take_profit,
     )
@@ -51,7 +56,11 @@ def _from_venue(position: messages.Position) -> gate.Position:
 
 
 def live_orders() -> list[gate.PendingOrder]:
-    """Orders that may still fill, valued at what they reserve."""
+    """Orders that may still fill, valued at what they reserve.
+
+    An exit that nobody knows about and that the venue may execute no more stands in no other exit's way.
+    """
+    lost_exits = Q(reduce_only=True, status=OrderStatus.UNKNOWN, expires_at__lt=wall_now())
     return [
         gate.PendingOrder(
             symbol=order.symbol,
@@ -60,13 +69,19 @@ def live_orders() -> list[gate.PendingOrder]:
             notional_usd=order.notional_usd * (order.size - order.filled_size) / order.size,
             reduce_only=order.reduce_only,
         )
-        for order in Order.objects.filter(status__in=LIVE)
+        for order in Order.objects.filter(status__in=LIVE).exclude(lost_exits)
     ]
 
 
-def correlations(symbol: str, others: Iterable[str], now: datetime) -> dict[str, Decimal | None]:
-    """Correlation of an instrument with others, from the snapshots of our own record."""
-    others = set(others) - {symbol}
+def correlations(symbol: str, now: datetime) -> dict[str, Decimal | None]:
+    """Correlation of an instrument with those that are held or about to be, from the snapshots of our own record.
+
+    Asked before the account's lock is taken, since it reads days of prices; one that comes in between is not known, and
+    what is not known counts as correlated.
+    """
+    held = set(Trade.objects.filter(status=Trade.Status.OPEN).values_list("symbol", flat=True))
+    held |= set(Order.objects.filter(status__in=LIVE).values_list("symbol", flat=True))
+    others = held - {symbol}
     if not others:
         return {}
     prices = _hourly_prices({symbol, *others}, now)

@@ -15,6 +15,7 @@ from decisions.messages import FundingPayment as FundingMessage
 from decisions.messages import MarketSnapshot, TradeFill
 from decisions.models import Fill, FundingPayment, Order, OrderStatus, Outcome
 from decisions.notices import publish
+from decisions.refusals import AlreadyBooked, CannotBook, OutOfTurn, refuse_future
 from journal import services as journal
 from journal.models import Trade
 from risk import services as risk
@@ -37,18 +38,6 @@ RANK = {
 """An order's status only rises, however its messages are reordered."""
 
 
-class AlreadyBooked(Exception):
-    """The fill or payment was booked before."""
-
-
-class CannotBook(ValueError):
-    """A message that contradicts the record: it is kept among the dead letters."""
-
-
-class OutOfTurn(CannotBook):
-    """An execution that does not fit the position as it is recorded now: the one before it may be on its way still."""
-
-
 def book_fill(message: TradeFill) -> None:
     """Book one `trade_fill`: on the trade what changed hands, on the order and its cycle what became of them.
 
@@ -57,12 +46,11 @@ def book_fill(message: TradeFill) -> None:
     message = message.model_copy(
         update={"fee_usd": _cash_flow(message.fee_usd), "pnl_usd": _cash_flow(message.pnl_usd)}
     )
+    refuse_future("fill", message.filled_at)
     state = risk.lock_state()
     if Fill.objects.filter(fill_id=message.fill_id).exists():
         raise AlreadyBooked(f"fill {message.fill_id} is booked already")
-    order = Order.objects.select_related("cycle").filter(client_order_id=message.client_order_id or "-").first()
-    if order is not None and order.symbol != message.symbol:
-        raise CannotBook(f"a fill of {message.symbol} for order {order.client_order_id} of {order.symbol}")
+    order = _order_of(message)
     trade = _book_execution(message, order) if message.executed else None
     _keep(message, order, trade)
     if order is not None:
@@ -77,6 +65,22 @@ def book_fill(message: TradeFill) -> None:
         )
     if trade is not None and trade.status == Trade.Status.CLOSED:
         publish(risk.on_trade_closed(state, net_pnl_usd=trade.pnl_usd, now=message.filled_at))
+
+
+def _order_of(message: TradeFill) -> Order | None:
+    """The order that a fill is about, None for an exit of the venue's own or an order that is not ours."""
+    if message.client_order_id is None:
+        return None
+    order = Order.objects.select_related("cycle").filter(client_order_id=message.client_order_id).first()
+    if order is None:
+        return None
+    told = (message.symbol, message.pos_side, message.intent in ("reduce", "close"))
+    if told != (order.symbol, order.pos_side, order.reduce_only):
+        raise CannotBook(
+            f"a fill of {message.symbol} {message.pos_side} to {message.intent} for order {order.client_order_id}, "
+            f"{order.action} {order.symbol} {order.pos_side}"
+        )
+    return order
 
 
 def _book_execution(message: TradeFill, order: Order | None) -> Trade:
@@ -115,6 +119,8 @@ def _enter(message: TradeFill, order: Order | None, trade: Trade | None) -> Trad
         return journal.open_trade(execution, plan)
     if trade.direction != execution.direction:
         raise OutOfTurn(f"an entry {execution.direction} while {trade} is open")
+    if message.intent == "open" and order is not None and trade.decision_id != order.decision_id:
+        raise OutOfTurn(f"an opening while {trade} is open")
     begins_an_addition = order is None or (trade.decision_id != order.decision_id and order.filled_size == 0)
     return journal.enlarge_trade(trade, execution, plan, new_stop=begins_an_addition)
 
@@ -216,7 +222,7 @@ def _update_order(order: Order, message: TradeFill, trade: Trade | None) -> None
     order.sent_at = order.sent_at or wall_now()  # the venue was quicker than the note of the sending
     if order.status in orders.ENDED and order.ended_at is None:
         order.ended_at = wall_now()
-    order.save(update_fields=["status", "filled_size", "venue_order_id", "reason", "trade", "ended_at"])
+    order.save(update_fields=["status", "filled_size", "venue_order_id", "reason", "trade", "sent_at", "ended_at"])
     _end_cycle(order, status, message.reject_reason or "")
 
 
@@ -238,6 +244,7 @@ def _end_cycle(order: Order, status: OrderStatus, reason: str) -> None:
 
 def book_funding(message: FundingMessage) -> None:
     """Book one `funding_payment` on the open trade, or on the last closed one for a payment that came late."""
+    refuse_future("funding payment", message.paid_at)
     risk.lock_state()
     if FundingPayment.objects.filter(funding_id=message.funding_id).exists():
         raise AlreadyBooked(f"funding {message.funding_id} is booked already")

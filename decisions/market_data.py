@@ -1,15 +1,11 @@
 """Market messages, kept as the record that cycles decide on."""
 
-from datetime import datetime, timedelta
-
 from django.conf import settings
 
-from decisions.clock import now_for_record, wall_now
-from decisions.fills import AlreadyBooked, CannotBook
+from decisions.clock import now_for_record
 from decisions.messages import MarketAlert, MarketSnapshot
 from decisions.models import MarketAlertRecord, MarketRecord
-
-AHEAD_TOLERATED = timedelta(seconds=60)
+from decisions.refusals import AlreadyBooked, CannotBook, refuse_future
 
 
 def record_snapshot(message: MarketSnapshot) -> None:
@@ -29,13 +25,6 @@ def record_alert(message: MarketAlert) -> None:
     """Keep a market alert of an instrument that is traded here."""
     _refuse_stranger(message.symbol)
     MarketAlertRecord.objects.create(**dict(message), market_time=now_for_record())
-
-
-def refuse_future(what: str, at: datetime) -> None:
-    """Refuse a message dated ahead of us: it would make all that come after it look old. The sandbox's market clock is
-    made by such messages and runs as it will."""
-    if not settings.SANDBOX and at > wall_now() + AHEAD_TOLERATED:
-        raise CannotBook(f"{what} from the future: {at.isoformat()}")
 
 
 def _refuse_stranger(symbol: str) -> None:

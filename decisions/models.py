@@ -298,6 +298,7 @@ class Order(models.Model):
     expires_at = models.DateTimeField(help_text="Wall time for market orders, market time for limit orders.")
     created_at = models.DateTimeField(auto_now_add=True)
     sent_at = models.DateTimeField(null=True)
+    cancel_asked_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
 
     class Meta:
@@ -425,6 +426,7 @@ class PositionReport(models.Model):
 
     account = models.CharField(max_length=50, unique=True)
     as_of = models.DateTimeField()
+    told_at = models.DateTimeField(help_text="When the venue sent it, wall time.")
     payload = models.JSONField()
     received_at = models.DateTimeField()
 

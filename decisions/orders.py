@@ -122,15 +122,15 @@ def end(order: Order, status: OrderStatus, reason: str) -> bool:
     return bool(ended)
 
 
-def withdraw_working(reason: str) -> None:
-    """Ask the venue to cancel every resting opening order."""
-    working = Order.objects.filter(
-        order_type="limit", reduce_only=False, status__in=[OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED]
-    )
-    for order in working:
+def withdraw_working(reason: str, symbol: str | None = None) -> None:
+    """Ask the venue to cancel every opening limit order that rests there, or may do so soon; of one instrument only, if
+    it is given."""
+    live = Order.objects.filter(order_type="limit", reduce_only=False, status__in=LIVE)
+    for order in live.exclude(status=OrderStatus.PENDING).filter(**{"symbol": symbol} if symbol else {}):
         withdraw(order, reason)
 
 
 def withdraw(order: Order, reason: str) -> None:
     """Ask the venue to cancel a resting order; its answer ends it."""
+    Order.objects.filter(pk=order.pk).update(cancel_asked_at=wall_now())
     outbox.record_cancel(TradeCancel(client_order_id=order.client_order_id, symbol=order.symbol, reason=reason))

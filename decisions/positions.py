@@ -2,31 +2,35 @@
 
 from datetime import datetime, timedelta
 
-from django.conf import settings
 from django.db import transaction
 
-from decisions import fills, market_data, orders, outbox
+from decisions import context, fills, orders, outbox
 from decisions.clock import wall_now
 from decisions.messages import PositionUpdate, TradeFill
 from decisions.models import Order, OrderStatus, PositionReport
 from decisions.notices import publish
+from decisions.refusals import AlreadyBooked, CannotBook, refuse_future
 from journal.models import AccountUpdate, Trade
 from risk import services as risk
 
 REMINDER = timedelta(hours=1)
 
 
-def take_in(message: PositionUpdate) -> None:
-    """Keep the newest positions and judge the account. An update older than the newest changes nothing."""
-    market_data.refuse_future("positions", message.as_of)
+def take_in(message: PositionUpdate, told_at: datetime) -> None:
+    """Keep the newest positions and judge the account. An update older than the newest changes nothing.
+
+    `told_at` is when the venue sent it: of two updates as of the same bar, the later told is the newer.
+    """
+    refuse_future("positions", message.as_of)
     state = risk.lock_state()
     newest = PositionReport.objects.filter(account=risk.ACCOUNT).first()
-    if newest is not None and message.as_of < newest.as_of:
+    if newest is not None and (message.as_of, told_at) < (newest.as_of, newest.told_at):
         return
     PositionReport.objects.update_or_create(
         account=risk.ACCOUNT,
         defaults={
             "as_of": message.as_of,
+            "told_at": told_at,
             "payload": message.model_copy(update={"recent_fills": ()}).model_dump(mode="json"),
             "received_at": wall_now(),
         },
@@ -40,18 +44,23 @@ def take_in(message: PositionUpdate) -> None:
     if any(notice.severity == "CRITICAL" for notice in notices):
         orders.withdraw_working("trading was halted")
     _confirm_stops(message)
-    _resolve_unanswered(message)
+    _resolve_unanswered(message, told_at)
 
 
 def _confirm_stops(message: PositionUpdate) -> None:
-    """A stop that the venue shows on the position is confirmed."""
-    stopped = [position.symbol for position in message.positions if position.stop_loss is not None]
-    Trade.objects.filter(symbol__in=stopped, status=Trade.Status.OPEN, stop_confirmed_at__isnull=True).update(
-        stop_confirmed_at=wall_now()
-    )
+    """A stop is confirmed when the venue shows it, at its price, on the position."""
+    unconfirmed = Trade.objects.filter(status=Trade.Status.OPEN, stop_confirmed_at__isnull=True)
+    for trade in unconfirmed.exclude(stop_loss__isnull=True):
+        position = context.position_in(trade.symbol, message.positions)
+        if (
+            position is not None
+            and fills.DIRECTION[position.pos_side] == trade.direction
+            and position.stop_loss == trade.stop_loss
+        ):
+            Trade.objects.filter(pk=trade.pk).update(stop_confirmed_at=wall_now())
 
 
-def _resolve_unanswered(message: PositionUpdate) -> None:
+def _resolve_unanswered(message: PositionUpdate, told_at: datetime) -> None:
     """What became of orders nobody knows about: booked from the recent fills, or expired when the venue has neither
     fill nor order and can execute them no more."""
     recent = [fill for fill in message.recent_fills if isinstance(fill, TradeFill)]
@@ -61,15 +70,10 @@ def _resolve_unanswered(message: PositionUpdate) -> None:
             for fill in told:
                 _book_once(fill)
         elif order.client_order_id in resting:
-            Order.objects.filter(pk=order.pk, status=OrderStatus.UNKNOWN).update(status=OrderStatus.ACCEPTED)
-        elif order.expires_at <= _moment_of(message, order):
+            if order.order_type == "limit":
+                Order.objects.filter(pk=order.pk, status=OrderStatus.UNKNOWN).update(status=OrderStatus.ACCEPTED)
+        elif order.expires_at <= (message.as_of if order.order_type == "limit" else told_at):
             orders.end(order, OrderStatus.EXPIRED, "the venue knows nothing of it, and it has expired")
-
-
-def _moment_of(message: PositionUpdate, order: Order) -> datetime:
-    """The moment that the update speaks of, by the clock that the order expires by."""
-    market_clock = order.order_type == "limit" or not settings.SANDBOX
-    return message.as_of if market_clock else wall_now()
 
 
 def _book_once(fill: TradeFill) -> None:
@@ -77,9 +81,9 @@ def _book_once(fill: TradeFill) -> None:
     try:
         with transaction.atomic():
             fills.book_fill(fill)
-    except fills.AlreadyBooked:
+    except AlreadyBooked:
         return
-    except fills.CannotBook as error:
+    except CannotBook as error:
         outbox.record_alert_at_most(
             REMINDER,
             "WARN",

@@ -116,11 +116,13 @@ def _tell_unknown(order: Order) -> None:
 
 
 def _withdraw_expired_limits() -> None:
+    """Ask for the end of limits that the venue should have ended by itself, until it answers."""
     now = market_now()
     if now is None:
         return
-    waiting = Q(status__in=[OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED], order_type="limit")
-    for order in Order.objects.filter(waiting, expires_at__lt=now - timedelta(seconds=60), reason=""):
+    patience = timedelta(seconds=settings.CONFIRM_TIMEOUT_SECONDS)
+    unasked = Q(cancel_asked_at__isnull=True) | Q(cancel_asked_at__lt=wall_now() - patience)
+    working = Order.objects.filter(status__in=[OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED], order_type="limit")
+    for order in working.filter(unasked, expires_at__lt=now - patience):
         with transaction.atomic():
-            if Order.objects.filter(pk=order.pk, reason="").update(reason="expired: cancellation was asked for"):
-                orders.withdraw(order, "expired")
+            orders.withdraw(order, "expired")

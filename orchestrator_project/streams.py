@@ -31,7 +31,9 @@ TRIMMED_BY_LENGTH = (MARKET_SNAPSHOTS, MARKET_ALERTS, OPUS_DECISIONS)
 """Only streams whose entries may be lost without harm; the others are trimmed by id once they were processed."""
 
 REMEMBERED_SECONDS = 7 * 24 * 3600
-"""How long a published `msg_id` is known: longer than any retry."""
+REMEMBERED_BRIEFLY_SECONDS = 3600
+"""How long a published `msg_id` is known: longer than any retry. On the streams whose entries may be lost without harm
+an hour will do."""
 
 Fields = Mapping[bytes, bytes]
 """An entry as Redis gives it."""
@@ -88,7 +90,8 @@ def publish_many(client: redis.Redis, messages: Sequence[tuple[str, Envelope]]) 
         length = settings.STREAM_MAX_LENGTH if stream in TRIMMED_BY_LENGTH else 0
         fields = [part for pair in encode(envelope).items() for part in pair]
         keys += [_memory_key(stream, envelope.msg_id), stream]
-        arguments += [REMEMBERED_SECONDS, length, json.dumps(fields)]
+        remembered = REMEMBERED_BRIEFLY_SECONDS if length else REMEMBERED_SECONDS
+        arguments += [remembered, length, json.dumps(fields)]
     ids: Any = client.eval(_PUBLISH, len(keys), *keys, *arguments)
     return [entry_id.decode() for entry_id in ids]
 

@@ -43,15 +43,18 @@ def lock_state() -> RiskState:
     return state
 
 
-def standing_halts() -> list[Halt]:
-    """The halts that stand, oldest first."""
-    return list(Halt.objects.filter(account=ACCOUNT, ended_at__isnull=True).order_by("id"))
+def standing_halts(now: datetime | None = None) -> list[Halt]:
+    """The halts that stand, oldest first; at market time `now`, without those that are over by themselves by then."""
+    standing = Halt.objects.filter(account=ACCOUNT, ended_at__isnull=True)
+    if now is not None:
+        standing = standing.exclude(until__lte=now)
+    return list(standing.order_by("id"))
 
 
 def openings_blocked(now: datetime) -> tuple[Literal["halted", "cooldown"], str] | None:
     """Why nothing may be opened at market time `now`, or None. A look without the lock, to spare work early: the gate
     decides under it."""
-    if halts := standing_halts():
+    if halts := standing_halts(now):
         return "halted", "; ".join(f"{halt.kind}: {halt.reason}" for halt in halts)
     state = RiskState.objects.filter(account=ACCOUNT, cooldown_until__gt=now).first()
     if state is not None:
@@ -175,7 +178,8 @@ def on_trade_closed(state: RiskState, *, net_pnl_usd: Decimal | None, now: datet
     state.loss_streak = state.loss_streak + 1 if net_pnl_usd is not None and net_pnl_usd < 0 else 0
     notices = []
     if state.loss_streak >= limits.max_consecutive_losses:
-        state.cooldown_until = now + timedelta(seconds=limits.cooldown_after_loss_streak)
+        until = now + timedelta(seconds=limits.cooldown_after_loss_streak)
+        state.cooldown_until = max(until, state.cooldown_until or until)
         notices.append(
             RiskNotice(
                 "WARN",

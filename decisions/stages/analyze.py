@@ -16,6 +16,9 @@ from decisions.stages.calls import failed, keep_call
 from decisions.stages.research import research_of
 from journal.services import active_playbook
 
+EXITS = ("CLOSE", "REDUCE")
+"""What does not wait for research: the question can be asked again in the next cycle."""
+
 
 def analyze(cycle: DecisionCycle, now: datetime) -> None:
     playbook = active_playbook()
@@ -56,6 +59,8 @@ def _end_audit(cycle: DecisionCycle, answer: AnalysisAnswer | None) -> None:
     if answer is not None:
         _compare(cycle, answer)
     cycles.finish(cycle, Outcome.SCREENED_OUT, cycle.reason, decision=answer and answer.model_dump(mode="json"))
+    if answer is not None:
+        publish_decision(cycle, answer, risk_approved=None)
 
 
 def _compare(cycle: DecisionCycle, answer: AnalysisAnswer) -> None:
@@ -69,7 +74,7 @@ def _compare(cycle: DecisionCycle, answer: AnalysisAnswer) -> None:
 def _follow(cycle: DecisionCycle, answer: AnalysisAnswer, *, playbook_version: int) -> None:
     fields = {"decision": answer.model_dump(mode="json"), "playbook_version": playbook_version}
     decision = answer.decision
-    if decision.research_request and cycle.round == 1:
+    if decision.research_request and cycle.round == 1 and decision.action not in EXITS:
         reasons = [*cycle.research_reasons, ["model_request", decision.research_request]]
         cycles.advance(cycle, State.RESEARCHING, round=2, research_reasons=reasons, **fields)
         return
@@ -77,6 +82,7 @@ def _follow(cycle: DecisionCycle, answer: AnalysisAnswer, *, playbook_version: i
     if decision.symbol != cycle.instrument:
         reason = f"asked about {cycle.instrument}, the analyst decided on {decision.symbol}"
         cycles.finish(cycle, Outcome.INVALID_OUTPUT, reason, **fields)
+        publish_decision(cycle, answer, risk_approved=False)
     elif decision.action == "HOLD":
         cycles.finish(cycle, Outcome.MODEL_HOLD, answer.reasoning, **fields)
         publish_decision(cycle, answer, risk_approved=None)

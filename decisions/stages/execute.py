@@ -38,7 +38,7 @@ def _too_late(order: Order, now: datetime) -> str | None:
         return f"expired at {order.expires_at:%H:%M:%S} before it was sent"
     if order.reduce_only:
         return None
-    if halts := risk.standing_halts():
+    if halts := risk.standing_halts(now):
         return f"trading was halted before the order was sent: {halts[0].reason}"
     report, record = context.position_report(), context.newest_snapshot(order.symbol)
     if report is None or record is None:

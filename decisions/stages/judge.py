@@ -30,9 +30,13 @@ def judge(cycle: DecisionCycle, now: datetime) -> None:
         cycles.finish(cycle, *obstacle)
         publish_decision(cycle, answer, risk_approved=False)
         return
+    correlations = exposure.correlations(cycle.instrument, snapshot.timestamp) if opening else {}
     state = risk.lock_state()
+    if opening and (trouble := context.instrument_trouble(cycle.instrument)):
+        cycles.finish(cycle, Outcome.INSTRUMENT_BLOCKED, trouble)
+        publish_decision(cycle, answer, risk_approved=False)
+        return
     positions, pending = exposure.positions(_reported(cycle)), exposure.live_orders()
-    held = [position.symbol for position in positions] + [order.symbol for order in pending]
     proposal = _proposal(answer.decision, snapshot, largest_position(shown, snapshot.regime) if opening else None)
     judged = risk.judge(
         state,
@@ -43,7 +47,7 @@ def judge(cycle: DecisionCycle, now: datetime) -> None:
         equity=state.equity if state.equity is not None else Decimal("NaN"),
         positions=positions,
         pending=pending,
-        correlations=exposure.correlations(cycle.instrument, held, snapshot.timestamp) if opening else {},
+        correlations=correlations,
         instrument=gate.Instrument(symbol=snapshot.symbol, **dict(snapshot.instrument)),
         now=now,
     )
@@ -101,6 +105,8 @@ def _conclude(
 ) -> None:
     if verdict.approved and direction is not None:
         orders.write_intent(cycle, answer, verdict, direction, now=now)
+        if answer.decision.action == "CLOSE":
+            orders.withdraw_working("the position is closed", cycle.instrument)
         cycles.advance(cycle, State.EXECUTING)
     else:
         reason = "; ".join(f"{result.rule}: {result.reason}" for result in verdict.refusals)

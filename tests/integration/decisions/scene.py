@@ -46,7 +46,7 @@ def bar(at: datetime = NOON, price: str = "20000", symbol: str = BTC, **changes:
 def account(at: datetime = NOON, *held: dict[str, Any], equity: str = "10000") -> None:
     """A position update comes in."""
     payload = position_update_payload(at, equity, positions=list(held))
-    positions.take_in(PositionUpdate.model_validate(payload))
+    positions.take_in(PositionUpdate.model_validate(payload), datetime.now(UTC))
 
 
 def world(at: datetime = NOON, *held: dict[str, Any], **market: Any) -> None:

@@ -35,7 +35,7 @@ def _no_ledger(settings: Settings, tmp_path: Any) -> None:
 def account(minutes: int, equity: str, unrealized: str = "0", transfers: str = "0", **changes: Any) -> None:
     payload = position_update_payload(NOON + timedelta(minutes=minutes), equity, transfers, unrealized, **changes)
     with transaction.atomic():
-        positions.take_in(PositionUpdate.model_validate(payload))
+        positions.take_in(PositionUpdate.model_validate(payload), datetime.now(UTC))
 
 
 def run(*, without: str = "") -> None:

@@ -15,7 +15,7 @@ from decisions.messages import PositionUpdate, TradeOrder, decode, parse
 from decisions.models import LIVE, DecisionCycle, Order, OrderStatus, OutboxMessage, Outcome, PositionReport, State
 from risk import services as risk
 from risk.models import Verdict
-from tests.integration.decisions.build import BTC, NOON, position_payload, position_update_payload
+from tests.integration.decisions.build import BTC, NOON, book, position_payload, position_update_payload, sent_order
 from tests.integration.decisions.model_server import ScriptedModels, analysed, left
 from tests.integration.decisions.scene import (
     ETH,
@@ -291,7 +291,7 @@ def test_a_working_limit_order_is_withdrawn_when_trading_halts(models: ScriptedM
     order = _working(models)
     with transaction.atomic():
         payload = position_update_payload(later(1), equity="9600")
-        positions.take_in(PositionUpdate.model_validate(payload))
+        positions.take_in(PositionUpdate.model_validate(payload), datetime.now(UTC))
     cancel = OutboxMessage.objects.get(type="trade_cancel")
     assert (cancel.payload["client_order_id"], cancel.payload["symbol"]) == (order.client_order_id, BTC)
 
@@ -318,3 +318,33 @@ def _working(models: ScriptedModels) -> Order:
     cycle = drive(approved(models, analysed(order_type="limit", limit_price=19990.0)))
     venue_says(order_of(cycle), "accepted")
     return order_of(cycle)
+
+
+def test_a_close_takes_what_the_venue_holds_where_it_holds_more_than_we_know(models: ScriptedModels) -> None:
+    book(sent_order(size="2", cycle_changes={"slot_at": later(-60)}))
+    models.will_say("analyze", left("CLOSE"))
+    world(later(5), position_payload(size="5"))
+    cycle = drive(tick(later(5)))
+    order = order_of(cycle)
+    assert (order.action, order.size, order.reduce_only) == ("CLOSE", Decimal(5), True)
+
+
+def test_a_close_withdraws_what_is_still_to_come_of_the_opening(models: ScriptedModels) -> None:
+    opening = sent_order(
+        size="2", order_type="limit", limit_price=Decimal(19990), cycle_changes={"slot_at": later(-60)}
+    )
+    book(opening, status="partially_filled", fill_size="1", cumulative_size="1")
+    models.will_say("analyze", left("CLOSE"))
+    world(later(5), position_payload(size="1"))
+    cycle = drive(tick(later(5)))
+    assert order_of(cycle).action == "CLOSE"
+    cancel = OutboxMessage.objects.get(type="trade_cancel")
+    assert cancel.payload["client_order_id"] == opening.client_order_id
+
+
+def test_an_exit_does_not_wait_for_research(models: ScriptedModels) -> None:
+    book(sent_order(size="2", cycle_changes={"slot_at": later(-60)}))
+    models.will_say("analyze", left("CLOSE", research_request="Why did it fall?"))
+    world(later(5), position_payload(size="2"))
+    cycle = drive(tick(later(5)))
+    assert (cycle.round, order_of(cycle).action) == (1, "CLOSE")

@@ -419,7 +419,9 @@ def test_an_exit_of_the_other_side_is_no_exit_of_ours() -> None:
 
 def test_a_fill_of_another_instrument_than_its_orders_is_refused() -> None:
     order = sent_order()
-    with pytest.raises(CannotBook, match=f"a fill of ETH-USDT-SWAP for order {order.client_order_id} of BTC-USDT-SWAP"):
+    with pytest.raises(
+        CannotBook, match=f"a fill of ETH-USDT-SWAP long to open for order {order.client_order_id}, OPEN_LONG BTC"
+    ):
         book(order, symbol="ETH-USDT-SWAP")
     assert end_of(order)[0] == OrderStatus.SENT
 
@@ -598,3 +600,21 @@ def test_funding_booked_at_the_same_moment_all_counts() -> None:
     payments = [FundingMessage.model_validate(funding_payload(amount_usd="-0.01")) for _ in range(8)]
     assert at_once(fills.book_funding, payments) == ["booked"] * 8
     assert Trade.objects.get().funding_usd == D("-0.08")
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [({"pos_side": "short", "side": "sell"}, "short"), ({"intent": "close", "side": "sell", "pnl_usd": "1"}, "close")],
+)
+def test_a_fill_that_contradicts_its_order_is_not_booked(change: dict[str, str], word: str) -> None:
+    order = sent_order()
+    with pytest.raises(CannotBook, match=word):
+        fills.book_fill(TradeFill.model_validate(fill_payload(order, **change)))
+    assert not Trade.objects.exists()
+
+
+def test_an_answer_that_is_quicker_than_the_note_of_the_sending_counts_as_sent() -> None:
+    order = sent_order(sent_at=None, status=OrderStatus.PENDING)
+    book(order)
+    order.refresh_from_db()
+    assert order.sent_at is not None

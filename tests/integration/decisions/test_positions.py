@@ -32,10 +32,17 @@ pytestmark = pytest.mark.django_db
 D = Decimal
 
 
-def take_in(at: datetime = NOON, equity: str = "10000", transfers: str = "0", **changes: Any) -> None:
+def take_in(
+    at: datetime = NOON,
+    equity: str = "10000",
+    transfers: str = "0",
+    *,
+    told_at: datetime | None = None,
+    **changes: Any,
+) -> None:
     message = PositionUpdate.model_validate(position_update_payload(at, equity, transfers, **changes))
     with transaction.atomic():
-        positions.take_in(message)
+        positions.take_in(message, told_at or datetime.now(UTC))
 
 
 def test_the_newest_update_replaces_the_positions_and_the_account_keeps_its_history() -> None:
@@ -76,6 +83,30 @@ def test_a_stop_that_the_venue_shows_is_confirmed() -> None:
     assert Trade.objects.get().stop_confirmed_at is not None
 
 
+@pytest.mark.parametrize("shown", [{"stop_loss": "19700"}, {"pos_side": "short"}, {"symbol": "ETH-USDT-SWAP"}])
+def test_a_stop_at_another_price_or_of_another_position_confirms_nothing(shown: dict[str, str]) -> None:
+    book(sent_order())
+    take_in(positions=[position_payload(**shown)])
+    assert Trade.objects.get().stop_confirmed_at is None
+
+
+def test_of_two_updates_as_of_one_bar_the_later_told_is_the_newer() -> None:
+    told = datetime.now(UTC)
+    take_in(told_at=told, equity="9990", positions=[position_payload()])
+    take_in(told_at=told - timedelta(milliseconds=5), equity="10000")
+    report = PositionReport.objects.get()
+    assert (report.payload["account"]["equity"], len(report.payload["positions"])) == ("9990", 1)
+
+
+def test_a_limit_that_was_sent_and_not_yet_accepted_is_withdrawn_by_a_halt_too() -> None:
+    for number, status in enumerate((OrderStatus.SENT, OrderStatus.UNKNOWN)):
+        symbol = ("BTC-USDT-SWAP", "ETH-USDT-SWAP")[number]
+        sent_order(symbol=symbol, order_type="limit", limit_price=D(19990), status=status)
+    take_in(equity="10000")
+    take_in(NOON + timedelta(minutes=5), equity="9500")
+    assert OutboxMessage.objects.filter(type="trade_cancel").count() == 2
+
+
 def test_a_halt_withdraws_resting_openings_and_is_told() -> None:
     order = sent_order(order_type="limit", limit_price=D(19990))
     book(order, **NOTHING_FILLED | {"status": "accepted"})
@@ -107,6 +138,12 @@ def test_an_unknown_order_that_the_venue_does_not_have_is_expired() -> None:
     assert "the venue knows nothing of it" in order.reason
 
 
+def test_an_update_told_before_the_order_expired_says_nothing_of_it_however_late_it_comes() -> None:
+    order = _unknown()
+    take_in(told_at=PAST - timedelta(seconds=30))
+    assert end_of(order)[0] == OrderStatus.UNKNOWN
+
+
 def test_an_unknown_order_that_may_still_be_executed_stays_unknown() -> None:
     market = _unknown(expires_at=datetime.now(UTC) + timedelta(seconds=20))
     limit = _unknown(
@@ -121,9 +158,9 @@ def test_an_unknown_order_that_may_still_be_executed_stays_unknown() -> None:
 def test_live_the_update_must_be_newer_than_the_expiry_and_not_only_come_later(settings: Settings) -> None:
     settings.SANDBOX = False
     order = _unknown()
-    take_in(PAST - timedelta(seconds=1))
+    take_in(PAST - timedelta(seconds=1), told_at=PAST - timedelta(seconds=1))
     assert end_of(order)[0] == OrderStatus.UNKNOWN
-    take_in(PAST)
+    take_in(PAST, told_at=PAST)
     assert end_of(order)[0] == OrderStatus.EXPIRED
 
 

@@ -264,7 +264,8 @@ def test_an_unknown_order_that_was_filled_is_booked_from_the_venues_list(models:
 
 @transaction.atomic
 def _update(at: datetime, **changes: Any) -> None:
-    positions.take_in(PositionUpdate.model_validate(position_update_payload(at, **changes)))
+    payload = position_update_payload(at, **changes)
+    positions.take_in(PositionUpdate.model_validate(payload), datetime.now(UTC))
 
 
 def _zulu(at: datetime) -> str:

@@ -103,7 +103,7 @@ def test_ticks_and_wakes_however_many_make_one_cycle_an_instrument_and_one_order
     assert set(cycle.stage_ms) == {"collecting", "screening", "analyzing", "risk_check", "executing"}
     assert (cycle.model_calls.count(), Order.objects.count()) == (2, 1)
     assert [fields[b"type"] for fields in sent_orders()] == [b"trade_order"]
-    assert redis_client().xlen("opus:decisions") == 1
+    assert redis_client().xlen("opus:decisions") == 2
     assert KEY not in (tmp_path / "worker.log").read_text()
     venue_says(order_of(cycle), "filled")
     cycle.refresh_from_db()

@@ -1,0 +1,28 @@
+"""Why a message that can be read does not take effect."""
+
+from datetime import datetime, timedelta
+
+from django.conf import settings
+
+from decisions.clock import wall_now
+
+AHEAD_TOLERATED = timedelta(seconds=60)
+
+
+class AlreadyBooked(Exception):
+    """The fill or payment was booked before."""
+
+
+class CannotBook(ValueError):
+    """A message that contradicts the record: it is kept among the dead letters."""
+
+
+class OutOfTurn(CannotBook):
+    """An execution that does not fit the position as it is recorded now: the one before it may be on its way still."""
+
+
+def refuse_future(what: str, at: datetime) -> None:
+    """Refuse a message dated ahead of us: it would make all that come after it look old. The sandbox's market clock is
+    made by such messages and runs as it will."""
+    if not settings.SANDBOX and at > wall_now() + AHEAD_TOLERATED:
+        raise CannotBook(f"{what} from the future: {at.isoformat()}")
