@@ -1,6 +1,6 @@
 """What the gate is shown of the account: positions, live orders, correlations, as its own values."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import cast
@@ -73,15 +73,13 @@ def live_orders() -> list[gate.PendingOrder]:
     ]
 
 
-def correlations(symbol: str, now: datetime) -> dict[str, Decimal | None]:
-    """Correlation of an instrument with those that are held or about to be, from the snapshots of our own record.
+def correlations(symbol: str, held: Iterable[str], now: datetime) -> dict[str, Decimal | None]:
+    """Correlation of an instrument with others, from the snapshots of our own record.
 
-    Asked before the account's lock is taken, since it reads days of prices; one that comes in between is not known, and
-    what is not known counts as correlated.
+    It reads days of prices, so it is asked before the account's lock is taken; an instrument that is held by then and
+    not among `held` is not known, and what is not known counts as correlated.
     """
-    held = set(Trade.objects.filter(status=Trade.Status.OPEN).values_list("symbol", flat=True))
-    held |= set(Order.objects.filter(status__in=LIVE).values_list("symbol", flat=True))
-    others = held - {symbol}
+    others = set(held) - {symbol}
     if not others:
         return {}
     prices = _hourly_prices({symbol, *others}, now)

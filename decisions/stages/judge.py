@@ -30,7 +30,9 @@ def judge(cycle: DecisionCycle, now: datetime) -> None:
         cycles.finish(cycle, *obstacle)
         publish_decision(cycle, answer, risk_approved=False)
         return
-    correlations = exposure.correlations(cycle.instrument, snapshot.timestamp) if opening else {}
+    held = [position["symbol"] for position in cycle.positions or ()]
+    held += [order.symbol for order in exposure.live_orders()]
+    correlations = exposure.correlations(cycle.instrument, held, snapshot.timestamp) if opening else {}
     state = risk.lock_state()
     if opening and (trouble := context.instrument_trouble(cycle.instrument)):
         cycles.finish(cycle, Outcome.INSTRUMENT_BLOCKED, trouble)

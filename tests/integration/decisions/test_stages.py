@@ -731,7 +731,7 @@ MOST_QUERIES = {
     State.SCREENING: 8,
     State.RESEARCHING: 9,
     State.ANALYZING: 11,
-    State.RISK_CHECK: 19,
+    State.RISK_CHECK: 18,
     State.EXECUTING: 12,
 }
 
