@@ -11,7 +11,7 @@ RUN useradd --system --uid 10001 --home-dir /app --shell /usr/sbin/nologin orche
     && install -d -o orchestrator /var/lib/orchestrator
 COPY --from=build /opt/venv /opt/venv
 WORKDIR /app
-COPY manage.py ./
+COPY manage.py gunicorn.conf.py ./
 COPY orchestrator_project orchestrator_project
 COPY journal journal
 COPY risk risk
@@ -19,4 +19,4 @@ COPY decisions decisions
 COPY reflection reflection
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 LOCAL_DIR=/var/lib/orchestrator
 USER orchestrator
-CMD ["gunicorn", "--preload", "--threads", "4", "--bind", "0.0.0.0:8000", "orchestrator_project.wsgi"]
+CMD ["gunicorn", "--bind", "0.0.0.0:8000", "orchestrator_project.wsgi"]

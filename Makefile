@@ -12,7 +12,7 @@ UV := $(BIN)/uv
 export UV_LINK_MODE ?= copy
 
 .DEFAULT_GOAL := help
-.PHONY: help install run shell test test-unit test-integration test-e2e lint format types contracts migrations bench lock clean
+.PHONY: help install run shell test test-unit test-integration test-e2e lint format types contracts migrations bench prove lock clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -1,7 +1,8 @@
 #!/usr/bin/env python
 """Every command of the orchestrator: `manage.py help` lists them.
 
-A command that needs Postgres or Redis finds them running, or has embedded ones for its own duration.
+A command that needs Postgres or Redis finds them running, or has embedded ones for its own duration. Exit codes: 2 for
+what a person has to put right, 1 for a server that cannot be reached (and for what a command reports as failed).
 """
 
 import os

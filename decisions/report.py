@@ -18,7 +18,7 @@ from django.db.models import Count, Q, Sum
 
 from decisions.clock import wall_now
 from decisions.models import LIVE, DeadLetter, DecisionCycle, Fill, FundingPayment, ModelCall, Order, OrderStatus, State
-from decisions.sandbox.ledger import read_ledger
+from decisions.sandbox.ledger_report import read_ledger
 from journal.models import AccountUpdate, Trade
 
 Report = dict[str, Any]

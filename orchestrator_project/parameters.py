@@ -55,6 +55,19 @@ def read_settings_file(path: Path) -> dict[str, str]:
     return SettingsFile.ENVIRON
 
 
+class Unfit(ValueError):
+    """A value that is refused for a reason of its own: the text goes on after "must be"."""
+
+
+def _check_ports(netloc: str) -> None:
+    """Raises `Unfit` where a port of `[user:password@]host[:port][,host[:port]...]` is not one."""
+    for host in netloc.rpartition("@")[2].split(","):
+        try:
+            _ = urlsplit(f"//{host}").port
+        except ValueError:
+            raise Unfit("a URL whose port, if it has one, is a number from 0 to 65535") from None
+
+
 def _one_line(text: object) -> str:
     return " ".join(str(text).split())
 
@@ -89,8 +102,10 @@ class Parameters:
         """A URL of one of `schemes`. Secret, since a password may stand in it."""
 
         def parse(raw: str) -> str:
-            if raw and urlsplit(raw).scheme not in schemes:
+            parts = urlsplit(raw)
+            if raw and parts.scheme not in schemes:
                 raise ValueError
+            _check_ports(parts.netloc)
             return raw
 
         allowed = "a URL that begins with " + " or ".join(f"{scheme}://" for scheme in schemes)
@@ -204,7 +219,8 @@ class Parameters:
         )
         try:
             return parse(parameter.value)
-        except (ValueError, InvalidOperation):
+        except (ValueError, InvalidOperation) as error:
             value = f"{len(parameter.value)} secret characters" if secret else repr(_one_line(parameter.value))
-            self.problems.append(f"{name}={value} (from the {parameter.source}): must be {allowed}")
+            wanted = error if isinstance(error, Unfit) else allowed
+            self.problems.append(f"{name}={value} (from the {parameter.source}): must be {wanted}")
             return parse(default)

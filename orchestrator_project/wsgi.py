@@ -1,4 +1,4 @@
-"""What a WSGI server runs: `gunicorn orchestrator_project.wsgi`."""
+"""What a WSGI server runs: `gunicorn orchestrator_project.wsgi`, with `gunicorn.conf.py`."""
 
 import os
 

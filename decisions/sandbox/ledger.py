@@ -82,33 +82,6 @@ class ReceivedOrder:
     equity: Decimal
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerReport:
-    """The ledger read back. Money in USD; `fees` is a cost when positive, `funding` a receipt when positive.
-
-    The three sums are added up from the fills and payments, balance and equity are the account's own; `difference` is
-    what separates the two and is zero when the books balance.
-    """
-
-    account_id: str
-    start_equity: Decimal
-    balance: Decimal
-    equity: Decimal
-    unrealized_pnl: Decimal
-    realized_pnl: Decimal
-    fees: Decimal
-    funding: Decimal
-    transfers: Decimal
-    bad_entries: int
-    orders: tuple[ReceivedOrder, ...]
-    fills: tuple[TradeFill, ...]
-    payments: tuple[FundingPayment, ...]
-
-    @property
-    def difference(self) -> Decimal:
-        return self.balance - (self.start_equity + self.realized_pnl - self.fees + self.funding + self.transfers)
-
-
 class Ledger:
     """The open ledger of a running venue. One process writes to it at a time; a second is refused."""
 
@@ -156,7 +129,7 @@ class Ledger:
 
     def account(self) -> VenueAccount:
         """The account as of the last commit."""
-        return _account(self._connection, self._terms)
+        return account_in(self._connection, self._terms)
 
     def offsets(self) -> dict[str, str]:
         """For each stream the id of the last entry whose effects are here."""
@@ -265,57 +238,8 @@ def _connected(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def read_ledger(path: Path) -> LedgerReport:
-    """Read a ledger without changing it, also while its venue runs. Raises `LedgerError`."""
-    if not path.exists():
-        raise LedgerError(f"there is no venue ledger at {path}")
-    try:
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5, isolation_level=None)
-        try:
-            connection.execute("BEGIN")  # one moment for all that follows
-            return _report(connection)
-        finally:
-            connection.close()
-    except sqlite3.DatabaseError as error:
-        raise LedgerError(f"{path} is not a venue ledger: {error}") from error
-
-
-def _report(connection: sqlite3.Connection) -> LedgerReport:
-    account = _account(connection, VenueTerms())
-    fills = tuple(map(TradeFill.model_validate_json, _payloads(connection, "fills")))
-    payments = tuple(map(FundingPayment.model_validate_json, _payloads(connection, "funding")))
-    return LedgerReport(
-        account_id=account.state.account_id,
-        start_equity=account.state.books.start_equity,
-        balance=account.balance,
-        equity=account.equity,
-        unrealized_pnl=account.equity - account.balance,
-        realized_pnl=sum((fill.pnl_usd for fill in fills if fill.pnl_usd is not None), Decimal(0)),
-        fees=sum((fill.fee_usd for fill in fills if fill.fee_usd is not None), Decimal(0)),
-        funding=sum((payment.amount_usd for payment in payments), Decimal(0)),
-        transfers=account.state.books.transfers,
-        bad_entries=connection.execute("SELECT bad_entries FROM account").fetchone()[0],
-        orders=tuple(_received(row) for row in connection.execute(_SELECT_ORDERS)),
-        fills=fills,
-        payments=payments,
-    )
-
-
-_SELECT_ORDERS = "SELECT payload, order_id, market_at, price, equity FROM orders ORDER BY sequence"
-
-
-def _received(row: tuple[str, str, str | None, str | None, str]) -> ReceivedOrder:
-    payload, order_id, market_at, price, equity = row
-    return ReceivedOrder(
-        order=TradeOrder.model_validate_json(payload),
-        order_id=order_id,
-        market_at=datetime.fromisoformat(market_at) if market_at else None,
-        price=Decimal(price) if price is not None else None,
-        equity=Decimal(equity),
-    )
-
-
-def _account(connection: sqlite3.Connection, terms: VenueTerms) -> VenueAccount:
+def account_in(connection: sqlite3.Connection, terms: VenueTerms) -> VenueAccount:
+    """The account that a ledger holds. Raises `LedgerError` when it holds none."""
     row = connection.execute("SELECT state FROM account").fetchone()
     if row is None:
         raise LedgerError("the venue's ledger holds no account yet")
@@ -327,7 +251,3 @@ def _account(connection: sqlite3.Connection, terms: VenueTerms) -> VenueAccount:
 def _without_seen(state: dict[str, Any]) -> str:
     """The state as text, less the orders seen: those stand in their own table."""
     return json.dumps({key: value for key, value in state.items() if key != "seen"}, separators=(",", ":"))
-
-
-def _payloads(connection: sqlite3.Connection, table: str) -> Iterable[str]:
-    return (row[0] for row in connection.execute(f"SELECT payload FROM {table} ORDER BY sequence"))  # noqa: S608 - our own names

@@ -6,9 +6,8 @@ end, one after the other, and only then comes the next bar. So a run is the same
 
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
-from pathlib import Path
 
 from celery import current_app
 from django.conf import settings
@@ -18,7 +17,7 @@ from decisions.consumer import GROUP, STREAMS
 from decisions.models import DecisionCycle, PositionReport, State
 from decisions.outbox import redis_client
 from decisions.sandbox.market import SandboxMarket, Step, publish_step
-from decisions.sandbox.opening import open_market, parse_source
+from decisions.sandbox.opening import Sources, open_market
 from orchestrator_project.streams import backlog
 
 POLL_SECONDS = 0.002
@@ -92,36 +91,20 @@ def _has_ended(instrument: str, slot_at: datetime) -> bool:
 
 def run(
     *,
-    files: Sequence[str],
-    funding: Sequence[str],
-    open_interest: Sequence[str],
-    start: str | None,
+    sources: Sources,
     seed: int,
     instruments: Sequence[str],
     cycles: int | None,
     keep_going: Callable[[], bool],
 ) -> int:
-    """Open the market as the command line gives it and run it in lockstep. Returns the completed slots.
-
-    Raises what `open_market` raises, and `ValueError` for a time that cannot be read.
-    """
+    """Open the market and run it in lockstep. Returns the completed slots. Raises what `open_market` raises."""
     market = open_market(
-        candles=[parse_source(text) for text in files],
-        funding=_named(funding),
-        open_interest=_named(open_interest),
+        candles=tuple(sources.candles.items()),
+        funding=sources.funding,
+        open_interest=sources.open_interest,
         instruments=instruments,
-        start=parse_time(start) if start else None,
+        start=sources.start,
         seed=seed,
         local_dir=settings.LOCAL_DIR,
     )
     return Lockstep(market, instruments, keep_going).run(cycles)
-
-
-def _named(texts: Sequence[str]) -> dict[str, Path]:
-    return {symbol: Path(path) for symbol, _, path in (text.partition("=") for text in texts)}
-
-
-def parse_time(text: str) -> datetime:
-    """An ISO 8601 time; one without a zone is UTC."""
-    moment = datetime.fromisoformat(text)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

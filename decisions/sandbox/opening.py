@@ -1,6 +1,7 @@
 """Opening a sandbox market: from files where there are any, else generated."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,13 +21,70 @@ GENESIS_BLOCKS = 24
 """Weeks of history made before the start: 1,008 bars of 4 hours, more than the slowest indicator needs."""
 
 FILE_MISTAKES = (DataFileError, MarketError, UnknownInstrumentError)
-"""What `open_market` raises for a person's mistake: each says in one line what is wrong and what to do."""
+"""What is raised here for a person's mistake: each says in one line what is wrong and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """What a market is to be made of, as a command line says it: files by instrument; no candles: it is generated."""
+
+    candles: Mapping[str, Path]
+    funding: Mapping[str, Path]
+    open_interest: Mapping[str, Path]
+    start: datetime | None
+
+    def arguments(self) -> list[str]:
+        """The same for another process's command line; `read_sources` makes equal sources of it."""
+        options = (("--market", self.candles), ("--funding", self.funding), ("--oi", self.open_interest))
+        words = [word for name, files in options for each in files.items() for word in (name, "{}={}".format(*each))]
+        return [*words, "--start", self.start.isoformat()] if self.start else words
+
+
+def read_sources(*, market: Sequence[str], funding: Sequence[str], oi: Sequence[str], start: str | None) -> Sources:
+    """The options `--market`, `--funding`, `--oi` and `--start`, checked as far as that goes without reading files.
+
+    Raises `DataFileError`, `MarketError` or `UnknownInstrumentError`.
+    """
+    sources = Sources(
+        candles=_by_symbol("--market", market),
+        funding=_by_symbol("--funding", funding),
+        open_interest=_by_symbol("--oi", oi),
+        start=parse_time(start) if start else None,
+    )
+    _refuse_stray(sources.candles, sources.funding, sources.open_interest)
+    for symbol in sources.candles:
+        specification(symbol)
+    return sources
+
+
+def _by_symbol(option: str, texts: Sequence[str]) -> dict[str, Path]:
+    pairs = [parse_source(text) for text in texts]
+    symbols = [symbol for symbol, _ in pairs]
+    twice = sorted({symbol for symbol in symbols if symbols.count(symbol) > 1})
+    if twice:
+        raise MarketError(f"{option}: more than one file for {', '.join(twice)}")
+    return dict(pairs)
 
 
 def parse_source(text: str) -> tuple[str, Path]:
-    """`[SYMBOL=]PATH`: the instrument, from the file's name where it is not given, and the path."""
-    symbol, equals, path = text.partition("=")
-    return (symbol, Path(path)) if equals else (symbol_of(Path(text)), Path(text))
+    """`[SYMBOL=]PATH`: the instrument, from the file's name where it is not given, and the file's absolute path.
+
+    Raises `DataFileError`.
+    """
+    symbol, equals, named = text.partition("=")
+    path = Path(named if equals else text).expanduser().absolute()
+    if not path.is_file():
+        raise DataFileError(f"No such file: {path}")
+    return symbol if equals else symbol_of(path), path
+
+
+def parse_time(text: str) -> datetime:
+    """An ISO 8601 time, UTC where it names no zone. Raises `MarketError`."""
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise MarketError(f"--start {text}: not a time; write 2022-11-01 or 2022-11-01T08:00Z") from None
 
 
 def open_market(
@@ -48,13 +106,12 @@ def open_market(
     many instruments of how many are ready.
     Raises `DataFileError`, `MarketError` or `UnknownInstrumentError`.
     """
+    _refuse_stray({symbol for symbol, _ in candles}, funding or {}, open_interest or {})
     position = PositionFile(local_dir / "market" / "position.json") if local_dir else None
     if candles:
         feeds = _recorded(candles, funding or {}, open_interest or {})
         origin = "recorded: " + ", ".join(sorted(path.name for _, path in candles))
         return SandboxMarket(feeds, start=start or _usual_start(feeds), origin=origin, position=position, warmed=warmed)
-    if funding or open_interest:
-        raise MarketError("funding and open interest files belong to candle files: add --market")
     begin = _on_bar(start or GENERATED_START)
     origin = f"generated: seed {seed}, from {begin:%Y-%m-%d %H:%M}"
     return SandboxMarket(
@@ -62,14 +119,17 @@ def open_market(
     )
 
 
+def _refuse_stray(candles: Collection[str], funding: Collection[str], open_interest: Collection[str]) -> None:
+    """Raises `MarketError` for funding and open interest without candles that they could belong to."""
+    stray = sorted({*funding, *open_interest} - {*candles})
+    if stray:
+        raise MarketError(f"funding or open interest for {', '.join(stray)}, but no candles: add --market")
+
+
 def _recorded(
     candles: Sequence[tuple[str, Path]], funding: Mapping[str, Path], open_interest: Mapping[str, Path]
 ) -> list[Feed]:
-    symbols = {symbol for symbol, _ in candles}
-    stray = sorted((set(funding) | set(open_interest)) - symbols)
-    if stray:
-        raise MarketError(f"funding or open interest for {', '.join(stray)}, but no candles: add --market")
-    for symbol in symbols:
+    for symbol, _ in candles:
         specification(symbol)
     return [
         RecordedFeed(

@@ -74,7 +74,7 @@ class VenueService:
         self._ledger = ledger
         self._wall_now = wall_now
         self._account: VenueAccount = ledger.account()
-        self._state = self._account.to_state()
+        self._keep()
         self._waiting = ledger.unpublished()
         self._offsets = dict.fromkeys((MARKET_SNAPSHOTS, TRADE_ORDERS), "0-0") | ledger.offsets()
         self._orders: list[ReceivedOrder] = []
@@ -127,9 +127,7 @@ class VenueService:
         ends = [entry_order(found[-1][0]) for _, found in batches if len(found) == BATCH]
         due = [entry for entry in merged if not ends or entry_order(entry[1]) <= min(ends)]
         # Of one millisecond the order across streams is not known: prices first.
-        return sorted(
-            due, key=lambda entry: (entry_order(entry[1])[0], entry[0] == TRADE_ORDERS, entry_order(entry[1]))
-        )
+        return sorted(due, key=_due_order)
 
     def _follow_recreated_streams(self) -> None:
         """Begin a stream again whose newest id is older than what was read: Redis was emptied, its clock set back."""
@@ -165,15 +163,27 @@ class VenueService:
         received = len(self._orders)
         try:
             messages = self._applied(step)
-            self._state = self._account.to_state()
+            self._keep()
             return messages
         except (ArithmeticError, ValueError) as error:
-            self._account = VenueAccount.from_state(self._state, self._account.terms)
+            self._take_back()
             del self._orders[received:]
             if len(step) > 1:
                 return [message for incoming in step for message in self._guarded([incoming])]
             self._skip(step[0].stream, step[0].entry_id, error)
             return []
+
+    def _keep(self) -> None:
+        """Note the account as it is now. Of the orders seen their number is enough, since they only grow."""
+        self._state = self._account.to_state(with_seen=False)
+        self._seen = len(self._account.state.seen)
+
+    def _take_back(self) -> None:
+        """The account as it was when it was last noted."""
+        seen = self._account.state.seen
+        while len(seen) > self._seen:
+            seen.popitem()
+        self._account = VenueAccount.from_state({**self._state, "seen": seen}, self._account.terms)
 
     def _applied(self, step: list[Incoming]) -> list[tuple[str, Message]]:
         reports = [report for incoming in step for report in self._one(incoming)]

@@ -4,10 +4,12 @@ Everything is derived from the folder's path, so that a process finds the server
 servers listen on Unix sockets only: nobody else's port can be in the way and nobody else can reach them.
 """
 
+import errno
 import hashlib
 import os
 import secrets
 import stat
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -36,7 +38,7 @@ def private_dir(path: Path) -> Path:
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise PermissionError(f"{path} is not a folder of this user: remove it, or set LOCAL_DIR to another place")
+        raise PermissionError(errno.EPERM, "Not a folder of this user", str(path))
     if found.st_mode & 0o066:
         path.chmod(0o700)
     return path
@@ -73,8 +75,31 @@ def database(url: str) -> dict[str, Any]:
     return description
 
 
+def unusable(local_dir: Path, error: OSError) -> str | None:
+    """What to tell a person when `error` is about something in `local_dir` or its sockets' folder; else None."""
+    if not isinstance(error.filename, str | os.PathLike):
+        return None
+    failed = Path(error.filename)
+    ours = any(failed.is_relative_to(place) for place in (local_dir, socket_dir(local_dir)))
+    if not ours and not local_dir.is_relative_to(failed):
+        return None
+    return (
+        f"LOCAL_DIR={local_dir} cannot be used: {error.strerror}: {failed}. It must be a folder of yours to write in."
+    )
+
+
 def generated_secret_key(local_dir: Path) -> str:
-    """Django's key of this folder, made on first use; of two processes that make it at once, one wins for both."""
+    """Django's key of this folder, made on first use. The settings want it, so a folder that cannot be used ends the
+    process as any other wrong setting does: exit code 2, and a line that says why."""
+    try:
+        return _secret_key(local_dir)
+    except OSError as error:
+        print(unusable(local_dir, error) or f"LOCAL_DIR={local_dir}: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _secret_key(local_dir: Path) -> str:
+    """Of two processes that make it at once, one wins for both."""
     path = private_dir(local_dir) / "secret_key"
     if not path.exists():
         draft = local_dir / f"secret_key.{secrets.token_hex(8)}"

@@ -7,16 +7,21 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from typing import Any
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connections
 from kombu.exceptions import OperationalError as BrokerError
 
+from orchestrator_project import streams
 from orchestrator_project.local import children, endpoints, servers
-from orchestrator_project.local.stack import MarketSource, StackPlan, free_port
+from orchestrator_project.local.stack import StackPlan, free_port
 from orchestrator_project.local.supervisor import QUICK_DEATHS, StackFailed, StopRequested, Supervisor
+
+if TYPE_CHECKING:
+    from decisions.sandbox.opening import Sources
 
 FOLLOW_SECONDS = 1.0
 SERVER_DEATHS_WITHIN_SECONDS = 60.0
@@ -28,13 +33,13 @@ class Run:
     def __init__(
         self,
         options: dict[str, Any],
-        source: MarketSource,
+        sources: "Sources",
         instruments: list[str],
         embedded: list[servers.Server],
         say: Callable[[str], None],
     ) -> None:
         self.options = options
-        self.source = source
+        self.sources = sources
         self.embedded = embedded
         self.say = say
         self.instruments = instruments
@@ -75,6 +80,8 @@ class Run:
     def _prepare(self) -> None:
         if not settings.ANTHROPIC_API_KEY:
             self.say("*** No ANTHROPIC_API_KEY: the OFFLINE rule-based model answers. No real model is asked. ***")
+        with closing(streams.connect()) as client:
+            client.ping()
         self.say("Migrating ...")
         call_command("migrate", verbosity=0, interactive=False)
         if self.options["cycles"] and not self.options["go_on"] and _journal_exists():
@@ -93,10 +100,7 @@ class Run:
         begun = time.monotonic()
         try:
             done = lockstep.run(
-                files=self.source.files,
-                funding=self.source.funding,
-                open_interest=self.source.open_interest,
-                start=self.source.start,
+                sources=self.sources,
                 seed=self.seed,
                 instruments=self.instruments,
                 cycles=self.options["cycles"],
@@ -104,7 +108,8 @@ class Run:
             )
         except FILE_MISTAKES as error:
             raise CommandError(str(error), returncode=2) from error
-        self._tell_news()
+        while self._tell_news():
+            pass
         faults = self._report(done, time.monotonic() - begun)
         if self.supervisor.stop_requests:
             return 130
@@ -142,16 +147,18 @@ class Run:
             self.follow_at = time.monotonic() + FOLLOW_SECONDS
         return self.supervisor.stop_requests == 0
 
-    def _tell_news(self) -> None:
+    def _tell_news(self) -> bool:
+        """Tell of some of the cycles that have ended since the last time. False when there were none."""
         from decisions.report import follow_cycles
 
         try:
             lines, self.followed = follow_cycles(self.followed)
         except OperationalError:  # The database is being started again: the news will still be there.
             connections.close_all()
-            return
+            return False
         for line in lines:
             self.say(line)
+        return bool(lines)
 
     def _watch_servers(self) -> None:
         for index, server in enumerate(self.embedded):
@@ -177,7 +184,7 @@ class Run:
             concurrency=settings.WORKER_CONCURRENCY,
             longest_task_seconds=settings.LONGEST_TASK_SECONDS,
             concurrencies=settings.WORKER_CONCURRENCIES,
-            market=self.source,
+            market=self.sources.arguments(),
             equity=self.options["equity"],
             web_port=web_port,
             flower_port=flower_port,

@@ -4,7 +4,7 @@ import socket
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from signal import SIGQUIT
@@ -23,23 +23,6 @@ STOP_SOURCES, STOP_WORKERS, STOP_STREAMS, STOP_WEB = 1, 2, 3, 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MarketSource:
-    """Where the sandbox market's bars come from, as given on the command line; nothing given: the generator."""
-
-    files: tuple[str, ...] = ()
-    funding: tuple[str, ...] = ()
-    open_interest: tuple[str, ...] = ()
-    start: str | None = None
-
-    def arguments(self) -> list[str]:
-        """The same, for `manage.py market`."""
-        words = [word for path in self.files for word in ("--market", path)]
-        words += [word for path in self.funding for word in ("--funding", path)]
-        words += [word for path in self.open_interest for word in ("--oi", path)]
-        return [*words, "--start", self.start] if self.start else words
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class StackPlan:
     """What is to run, in the project's folder. `web_port` and `flower_port` are None where the web is left out."""
 
@@ -51,7 +34,8 @@ class StackPlan:
     concurrency: int = 2
     longest_task_seconds: float = 120.0
     concurrencies: Mapping[str, int] = field(default_factory=dict)
-    market: MarketSource = MarketSource()
+    market: Sequence[str] = ()
+    """What `manage.py market` is told."""
     equity: str | None = None
     web_port: int | None = None
     flower_port: int | None = None
@@ -65,9 +49,7 @@ class StackPlan:
             equity = ["--equity", self.equity] if self.equity else []
             found.append(self._command("venue", CONSUME, STOP_STREAMS, "venue", *equity))
             if not self.lockstep:
-                found.append(
-                    self._command("market", MARKET, STOP_SOURCES, "market", *self.market.arguments(), may_finish=True)
-                )
+                found.append(self._command("market", MARKET, STOP_SOURCES, "market", *self.market, may_finish=True))
         if self.web_port is not None:
             found.append(self._web(self.web_port))
         if self.flower_port is not None:
@@ -96,8 +78,7 @@ class StackPlan:
     def _web(self, port: int) -> Process:
         return Process(
             name="web",
-            # Loaded before forking, so that a fault in it ends the server instead of looping.
-            command=_python("gunicorn", "--preload", "--threads", "4", "--bind", f"{LOOPBACK}:{port}", WSGI),
+            command=_python("gunicorn", "--bind", f"{LOOPBACK}:{port}", WSGI),
             start_stage=SERVE,
             stop_stage=STOP_WEB,
             ready=lambda: answers(f"http://{LOOPBACK}:{port}/admin/login/"),

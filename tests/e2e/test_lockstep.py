@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
 DATA = next((folder for folder in (each / "shared" / "data" for each in PROJECT.parents) if folder.is_dir()), None)
+NEWS = r"^\d{4}-\d\d-\d\d \d\d:\d\d [A-Z]+-USDT-SWAP "
+"""The beginning of the line that tells the end of a cycle."""
 CANDLES = "okx_{}-USDT-SWAP_5m_20220501_20221231.csv.gz"
 
 WHAT_HAPPENED = """
@@ -54,6 +57,7 @@ def run(local_dir: Path, *options: str, cycles: int, seconds: float = 240) -> di
     )
     assert done.returncode == 0, done.stdout + done.stderr
     result: dict[str, Any] = json.loads(report.read_text())
+    assert len(re.findall(NEWS, done.stdout, re.MULTILINE)) == result["cycles"]["total"]
     return result
 
 

@@ -2,9 +2,8 @@
 
 import signal
 from argparse import ArgumentParser
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import closing
-from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from threading import Event
@@ -15,9 +14,8 @@ import redis
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from decisions.sandbox.candles import DataFileError
 from decisions.sandbox.market import SandboxMarket, Step, publish_step
-from decisions.sandbox.opening import FILE_MISTAKES, open_market, parse_source
+from decisions.sandbox.opening import FILE_MISTAKES, open_market, read_sources
 from orchestrator_project import streams
 from orchestrator_project.logs import get_logger
 
@@ -76,12 +74,13 @@ class Command(BaseCommand):
                 self._say(f"Reading history: {done} of {total} instruments.")
 
         try:
+            sources = read_sources(**{name: options[name] for name in ("market", "funding", "oi", "start")})
             return open_market(
-                candles=[parse_source(text) for text in options["market"]],
-                funding=_by_symbol("--funding", options["funding"]),
-                open_interest=_by_symbol("--oi", options["oi"]),
+                candles=tuple(sources.candles.items()),
+                funding=sources.funding,
+                open_interest=sources.open_interest,
                 instruments=settings.INSTRUMENTS,
-                start=parse_time(options["start"]) if options["start"] else None,
+                start=sources.start,
                 seed=settings.SANDBOX_SEED if options["seed"] is None else options["seed"],
                 local_dir=Path(settings.LOCAL_DIR),
                 warmed=warmed,
@@ -92,24 +91,6 @@ class Command(BaseCommand):
     def _say(self, line: str) -> None:
         self.stdout.write(line)
         self.stdout.flush()
-
-
-def parse_time(text: str) -> datetime:
-    """An ISO 8601 time, UTC where it names no zone. Raises `CommandError`."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise CommandError(f"--start {text}: not a time; write 2022-11-01 or 2022-11-01T08:00Z", returncode=2) from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-def _by_symbol(option: str, texts: Sequence[str]) -> dict[str, Path]:
-    pairs = [parse_source(text) for text in texts]
-    symbols = [symbol for symbol, _ in pairs]
-    twice = sorted({symbol for symbol in symbols if symbols.count(symbol) > 1})
-    if twice:
-        raise DataFileError(f"{option}: more than one file for {', '.join(twice)}")
-    return dict(pairs)
 
 
 def _stop_on_signal() -> Event:

@@ -11,7 +11,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from decisions.sandbox.ledger import Ledger, LedgerError, LedgerReport, read_ledger
+from decisions.sandbox.ledger import Ledger, LedgerError
+from decisions.sandbox.ledger_report import LedgerReport, read_ledger
 from decisions.sandbox.venue import VenueTerms
 from decisions.sandbox.venue_service import BLOCK_SECONDS, VenueService
 from orchestrator_project.streams import connect_reader

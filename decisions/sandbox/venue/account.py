@@ -50,9 +50,9 @@ class VenueAccount:
         """An account that goes on exactly where the one of `to_state` was."""
         return cls(VenueState.from_json(written), terms)
 
-    def to_state(self) -> dict[str, Any]:
-        """Everything the account remembers, in plain JSON types."""
-        return self.state.to_json()
+    def to_state(self, *, with_seen: bool = True) -> dict[str, Any]:
+        """Everything the account remembers, in plain JSON types; without `seen`, which only grows, it stays small."""
+        return self.state.to_json(with_seen=with_seen)
 
     def on_bar(self, quote: Quote, bar: Bar | None = None) -> list[Outgoing]:
         """A bar has closed, and `quote` is the market since then. One that is not newer than the last is ignored."""

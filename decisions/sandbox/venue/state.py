@@ -39,9 +39,9 @@ class VenueState:
     seen: dict[str, str] = field(default_factory=dict)
     recent: list[Outgoing] = field(default_factory=list)
 
-    def to_json(self) -> dict[str, Any]:
-        """A dictionary of plain JSON types that `from_json` turns into an equal state."""
-        written: dict[str, Any] = _ADAPTER.dump_python(self, mode="json")
+    def to_json(self, *, with_seen: bool = True) -> dict[str, Any]:
+        """A dictionary of plain JSON types that `from_json` turns into an equal state, once `seen` is put back."""
+        written: dict[str, Any] = _ADAPTER.dump_python(self, mode="json", exclude=None if with_seen else {"seen"})
         return written
 
     @staticmethod

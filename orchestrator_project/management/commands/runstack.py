@@ -5,10 +5,9 @@ import re
 import signal
 from argparse import ArgumentParser
 from contextlib import suppress
-from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core.management import CommandError
@@ -16,7 +15,9 @@ from django.core.management.base import BaseCommand
 
 from orchestrator_project.local import children, ownership
 from orchestrator_project.local.run import Run
-from orchestrator_project.local.stack import MarketSource
+
+if TYPE_CHECKING:
+    from decisions.sandbox.opening import Sources
 
 
 class Command(BaseCommand):
@@ -31,8 +32,8 @@ class Command(BaseCommand):
         market.add_argument(
             "--market", action="append", default=[], metavar="[SYMBOL=]PATH", help="candles; repeatable"
         )
-        market.add_argument("--funding", action="append", default=[], metavar="SYMBOL=PATH", help="funding rates")
-        market.add_argument("--oi", action="append", default=[], metavar="SYMBOL=PATH", help="open interest")
+        market.add_argument("--funding", action="append", default=[], metavar="[SYMBOL=]PATH", help="funding rates")
+        market.add_argument("--oi", action="append", default=[], metavar="[SYMBOL=]PATH", help="open interest")
         market.add_argument("--start", metavar="TIME", help="first slot, such as 2022-11-01T00:00Z")
         market.add_argument("--seed", type=int, help="of the generated market (SANDBOX_SEED)")
         market.add_argument("--equity", help="the account's first equity in USD")
@@ -48,14 +49,14 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         _refuse_contradictions(options)
-        source = _market_source(options)
-        instruments = _instruments(source)
+        _refuse_unwritable(options["report"])
+        sources, instruments = _market(options)
         if options["end_with_parent"]:
             children.die_with_parent(signal.SIGTERM, os.getppid())
         wanted = ownership.Wanted(postgres=settings.EMBEDDED_POSTGRES, redis=settings.EMBEDDED_REDIS)
         try:
             with ownership.servers_for_stack(settings.LOCAL_DIR, wanted, self._say) as embedded:
-                code = Run(options, source, instruments, embedded, self._say).to_the_end()
+                code = Run(options, sources, instruments, embedded, self._say).to_the_end()
         except ownership.StackRunning as error:
             raise CommandError(str(error), returncode=2) from error
         if code:
@@ -71,8 +72,6 @@ def _refuse_contradictions(options: dict[str, Any]) -> None:
     refusals = {
         "--cycles needs --lockstep": options["cycles"] is not None and not options["lockstep"],
         "--equity must be a number above 0": options["equity"] is not None and not _is_positive(options["equity"]),
-        "--start is not a time, such as 2022-11-01T00:00Z": options["start"] is not None
-        and not _is_time(options["start"]),
         "--cycles must be at least 1": options["cycles"] is not None and options["cycles"] < 1,
         "--exit-when-done needs --cycles": options["exit_when_done"] and options["cycles"] is None,
         "--report needs --lockstep": options["report"] is not None and not options["lockstep"],
@@ -87,37 +86,28 @@ def _is_positive(text: str) -> bool:
     return re.fullmatch(r"\d+(\.\d+)?", text) is not None and Decimal(text) > 0
 
 
-def _is_time(text: str) -> bool:
-    try:
-        datetime.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
+def _refuse_unwritable(report: Path | None) -> None:
+    """A bounded run may take hours: whether its report can be written is to be known before."""
+    if report is None:
+        return
+    folder = report.absolute().parent
+    if not (os.path.isdir(folder) and os.access(report if os.path.isfile(report) else folder, os.W_OK)):
+        raise CommandError(f"--report {report}: {folder} is no folder that can be written to", returncode=2)
+    if os.path.isdir(report):
+        raise CommandError(f"--report {report}: a folder; name a file in it", returncode=2)
 
 
-def _market_source(options: dict[str, Any]) -> MarketSource:
-    return MarketSource(
-        files=tuple(map(_absolute, options["market"])),
-        funding=tuple(map(_absolute, options["funding"])),
-        open_interest=tuple(map(_absolute, options["oi"])),
-        start=options["start"],
-    )
-
-
-def _absolute(given: str) -> str:
-    """`[SYMBOL=]PATH` with the path made absolute, since the children run in the project's folder."""
-    symbol, separator, path = given.partition("=") if "=" in given else ("", "", given)
-    found = Path(path).expanduser().absolute()
-    if not found.is_file():
-        raise CommandError(f"No such file: {found}", returncode=2)
-    return f"{symbol}{separator}{found}"
-
-
-def _instruments(source: MarketSource) -> list[str]:
-    """Those of the files, or the configured ones where the market is generated."""
-    from decisions.sandbox.opening import FILE_MISTAKES, parse_source
+def _market(options: dict[str, Any]) -> tuple["Sources", list[str]]:
+    """What the market is made of, and its instruments: those of the files, or the configured ones."""
+    from decisions.sandbox.instruments import specification
+    from decisions.sandbox.opening import FILE_MISTAKES, read_sources
 
     try:
-        return [symbol for symbol, _ in map(parse_source, source.files)] or list(settings.INSTRUMENTS)
+        sources = read_sources(**{name: options[name] for name in ("market", "funding", "oi", "start")})
+        instruments = [*sources.candles] or [*settings.INSTRUMENTS]
+        if settings.SANDBOX:
+            for symbol in instruments:
+                specification(symbol)
     except FILE_MISTAKES as error:
         raise CommandError(str(error), returncode=2) from error
+    return sources, instruments

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from decisions.messages import TRADE_FILLS
-from decisions.sandbox.ledger import Ledger, LedgerError, ReceivedOrder, read_ledger
+from decisions.sandbox.ledger import Ledger, LedgerError, ReceivedOrder
+from decisions.sandbox.ledger_report import read_ledger
 from decisions.sandbox.venue import VenueTerms
 from tests.unit.decisions.venue_scene import BAR, START, WALL, D, order, quote
 

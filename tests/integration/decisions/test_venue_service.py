@@ -38,7 +38,8 @@ from decisions.messages import (
     parse,
     wrap,
 )
-from decisions.sandbox.ledger import Ledger, read_ledger
+from decisions.sandbox.ledger import Ledger
+from decisions.sandbox.ledger_report import read_ledger
 from decisions.sandbox.venue import VenueTerms
 from decisions.sandbox.venue_service import BATCH, VenueService
 from orchestrator_project.streams import connect_reader, publish_many
@@ -88,9 +89,9 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
     ledger.close()
 
 
-def _opened(folder: Path) -> Ledger:
+def _opened(folder: Path, start_equity: object = 10000) -> Ledger:
     terms = VenueTerms(slippage=D(0))
-    return Ledger.open(folder / "ledger.sqlite3", start_equity=D(10000), terms=terms)
+    return Ledger.open(folder / "ledger.sqlite3", start_equity=D(start_equity), terms=terms)
 
 
 def _service(client: redis.Redis, ledger: Ledger) -> VenueService:
@@ -284,6 +285,45 @@ def test_a_message_whose_figures_cannot_be_said_is_taken_back(client: redis.Redi
     assert (account.equity, account.balance) == (D(9999), D(9999))
     assert account.state.quotes[ETH].price == D(1600)
     assert account.state.quotes[BTC].at == START
+
+
+def test_an_order_whose_effect_cannot_be_said_was_never_seen(client: redis.Redis, tmp_path: Path) -> None:
+    ledger = _opened(tmp_path, "1e11")
+    absurd = order(size="4e10", leverage=100)  # worth 8e12 USD, beyond what a message can say
+    late = order(client_order_id="late", expires_at=WALL - timedelta(seconds=1))
+    publish_many(client, [_snapshot(20000), _sent(late), _sent(absurd, "absurd"), _sent(order(), "sensible")])
+    _drain(_service(client, ledger))
+    assert ledger.bad_entries == 1
+    assert [(fill.client_order_id, fill.status) for fill in _fills(client)] == [
+        ("late", "expired"),
+        ("order1", "filled"),
+    ]
+    assert [*ledger.account().state.seen] == ["late", "order1"]
+    ledger.close()
+
+
+class _Measured(Ledger):
+    """A ledger that notes how large the states are that it is given."""
+
+    sizes: list[int]
+
+    def commit(self, **told: Any) -> Any:
+        self.sizes.append(len(json.dumps(told["state"])))
+        return super().commit(**told)
+
+
+def test_what_is_kept_for_a_step_does_not_grow_with_the_orders_seen(client: redis.Redis, tmp_path: Path) -> None:
+    ledger = _Measured.open(tmp_path / "ledger.sqlite3", start_equity=D(10000), terms=VenueTerms())
+    ledger.sizes = []
+    service = _service(client, ledger)
+    publish_many(client, [_snapshot(20000)])
+    late = WALL - timedelta(seconds=1)
+    for number in range(100):
+        publish_many(client, [_sent(order(client_order_id=f"order{number}", expires_at=late))])
+        assert service.work(block_seconds=1) >= 1
+    assert len(ledger.account().state.seen) == 100
+    assert max(ledger.sizes) - min(ledger.sizes) < 10  # digits of the counter
+    ledger.close()
 
 
 def test_an_emptied_redis_does_not_stop_the_venue(client: redis.Redis, ledger: Ledger) -> None:

@@ -11,7 +11,14 @@ import pytest
 from decisions.bars import milliseconds_of
 from decisions.messages import MARKET_ALERTS, MARKET_SNAPSHOTS, MarketAlert, MarketSnapshot, decode, encode, parse
 from decisions.sandbox.market import SOURCE, SandboxMarket, Step
-from decisions.sandbox.opening import GENERATED_START, open_market, parse_source
+from decisions.sandbox.opening import (
+    FILE_MISTAKES,
+    GENERATED_START,
+    open_market,
+    parse_source,
+    parse_time,
+    read_sources,
+)
 from decisions.sandbox.position import MarketError
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -254,6 +261,70 @@ def test_a_recorded_market_starts_by_itself_once_everything_is_warm(recorded: Pa
     assert all(None not in timeframe.values() for timeframe in indicators.values())
 
 
+# --- what a command line says ---------------------------------------------------------------------------------------
+
+
+def told(folder: Path, **changes: Any) -> dict[str, Any]:
+    """The options of a market of BTC with funding, both files named without their instrument."""
+    paths = [folder / f"okx_BTC-USDT-SWAP_{kind}.csv" for kind in ("5m", "funding")]
+    for path in paths:
+        path.touch()
+    return {"market": [str(paths[0])], "funding": [str(paths[1])], "oi": [], "start": None} | changes
+
+
+def test_an_instrument_may_be_said_or_is_told_by_the_files_name(tmp_path: Path) -> None:
+    sources = read_sources(**told(tmp_path))
+    assert sources.candles == {"BTC-USDT-SWAP": tmp_path / "okx_BTC-USDT-SWAP_5m.csv"}
+    assert sources.funding == {"BTC-USDT-SWAP": tmp_path / "okx_BTC-USDT-SWAP_funding.csv"}
+    said = f"BTC-USDT-SWAP={tmp_path / 'okx_BTC-USDT-SWAP_funding.csv'}"
+    assert read_sources(**told(tmp_path, funding=[said])) == sources
+
+
+def test_what_is_told_to_another_process_means_the_same_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = told(tmp_path, oi=["BTC-USDT-SWAP=okx_BTC-USDT-SWAP_5m.csv"], start="2022-11-01T08:00")
+    sources = read_sources(**given)
+    monkeypatch.chdir("/")
+    words = sources.arguments()
+    values = {name: [value for option, value in zip(words[::2], words[1::2], strict=True) if option == name]
+              for name in ("--market", "--funding", "--oi", "--start")}  # fmt: skip
+    assert values["--start"] == ["2022-11-01T08:00:00+00:00"]
+    again = read_sources(market=values["--market"], funding=values["--funding"], oi=values["--oi"], start=words[-1])
+    assert again == sources
+
+
+def test_a_generated_market_is_told_nothing() -> None:
+    assert read_sources(market=[], funding=[], oi=[], start=None).arguments() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"funding": ["{0}/okx_BTC-USDT-SWAP_funding.csv"] * 2}, "--funding: more than one file for BTC-USDT-SWAP"),
+        ({"market": ["{0}/okx_BTC-USDT-SWAP_5m.csv"] * 2}, "--market: more than one file for BTC-USDT-SWAP"),
+        ({"market": []}, "for BTC-USDT-SWAP, but no candles: add --market"),
+        ({"oi": ["ETH-USDT-SWAP={0}/okx_BTC-USDT-SWAP_5m.csv"]}, "for ETH-USDT-SWAP, but no candles"),
+        ({"market": ["FOO-USDT-SWAP={0}/okx_BTC-USDT-SWAP_5m.csv"], "funding": []}, "no contract terms .* FOO-USDT"),
+        ({"funding": ["{0}/absent.csv"]}, "No such file: .*/absent.csv"),
+        ({"start": "soon"}, "--start soon: not a time"),
+        ({"start": "0001-01-01T00:00+14:00"}, r"--start 0001-01-01T00:00\+14:00: not a time"),
+    ],
+)  # fmt: skip
+def test_a_mistake_on_the_command_line_is_told_before_any_file_is_read(
+    changes: dict[str, Any], sentence: str, tmp_path: Path
+) -> None:
+    filled = {name: [each.format(tmp_path) for each in value] if isinstance(value, list) else value
+              for name, value in changes.items()}  # fmt: skip
+    with pytest.raises(FILE_MISTAKES, match=sentence):
+        read_sources(**told(tmp_path, **filled))
+
+
+@pytest.mark.parametrize("text", ["2022-11-01T08:00", "2022-11-01T08:00Z", "2022-11-01T10:00+02:00"])
+def test_a_time_without_a_zone_is_utc(text: str) -> None:
+    assert parse_time(text) == datetime(2022, 11, 1, 8, tzinfo=UTC)
+    assert parse_time(text).tzinfo is UTC
+
+
 def refuse(match: str, **options: Any) -> None:
     with pytest.raises(MarketError, match=match):
         open_market(**options)
@@ -268,7 +339,7 @@ def test_markets_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
     refuse("do not overlap", candles=[btc, later])
     refuse("BTC-USDT-SWAP: more than one market", candles=[btc, btc])
     refuse("ETH-USDT-SWAP, but no candles: add --market", candles=[btc], funding=rates)
-    refuse("belong to candle files: add --market", instruments=["BTC-USDT-SWAP"], funding=rates)
+    refuse("ETH-USDT-SWAP, but no candles: add --market", instruments=["ETH-USDT-SWAP"], funding=rates)
     refuse("at least one instrument")
     refuse("no bar at 2026-01-01 11:00: .* from 2026-01-01 12:00 to 2026-01-01 16:05", candles=[btc],
            start=NOON - timedelta(hours=1))  # fmt: skip

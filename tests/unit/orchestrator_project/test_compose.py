@@ -42,5 +42,7 @@ def test_no_port_is_open_beyond_loopback(services: dict[str, Any]):
 
 
 def test_the_image_holds_every_package(services: dict[str, Any]):
-    copied = set(re.findall(r"^COPY (\w+) \1$", (PROJECT / "Dockerfile").read_text(), re.MULTILINE))
+    dockerfile = (PROJECT / "Dockerfile").read_text()
+    copied = set(re.findall(r"^COPY (\w+) \1$", dockerfile, re.MULTILINE))
     assert copied == {path.parent.name for path in PROJECT.glob("*/__init__.py")} - {"tests"}
+    assert "COPY manage.py gunicorn.conf.py ./\n" in dockerfile

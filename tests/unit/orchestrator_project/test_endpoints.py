@@ -60,8 +60,27 @@ def test_a_private_folder_is_opened_to_nobody_else(tmp_path: Path):
 def test_a_link_in_place_of_a_private_folder_is_refused(tmp_path: Path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    with pytest.raises(PermissionError, match="LOCAL_DIR"):
+    with pytest.raises(PermissionError, match="Not a folder of this user"):
         endpoints.private_dir(tmp_path / "link")
+
+
+@pytest.mark.parametrize(
+    ("failed", "ours"),
+    [("/srv/bot/.local/logs", True), ("/srv/bot/.local", True), ("/srv", True), ("/srv/bot/manage.py", False)],
+)
+def test_an_error_in_the_local_folder_or_on_the_way_there_names_it(failed: str, ours: bool):
+    sentence = endpoints.unusable(Path("/srv/bot/.local"), OSError(30, "Read-only file system", failed))
+    assert (sentence is not None) is ours
+    assert not ours or sentence.startswith(
+        f"LOCAL_DIR=/srv/bot/.local cannot be used: Read-only file system: {failed}."
+    )
+
+
+def test_an_error_in_the_sockets_folder_elsewhere_names_the_local_folder_too():
+    local_dir = Path("/" + "d" * 200)
+    error = PermissionError(1, "Not a folder of this user", str(endpoints.socket_dir(local_dir)))
+    assert endpoints.unusable(local_dir, error) is not None
+    assert endpoints.unusable(local_dir, BrokenPipeError(32, "Broken pipe")) is None
 
 
 def test_the_secret_key_is_made_once_and_readable_by_us_alone(tmp_path: Path):

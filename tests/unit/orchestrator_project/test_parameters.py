@@ -77,6 +77,26 @@ def test_a_secret_shows_in_no_problem_and_in_no_description():
     assert of().declare("KEY", "", "", kind="text", allowed="", secret=True).shown == "not set"
 
 
+@pytest.mark.parametrize(
+    ("raw", "fits"),
+    [
+        ("postgres://u:p@h/x", True),
+        ("postgres://u:p@h:5432/x", True),
+        ("postgres://u:p@[::1]:5432/x", True),
+        ("postgres://u:p@one:5432,two:5433/x", True),
+        ("postgres:///x?host=/run/postgres", True),
+        ("postgres://u:p@h:notaport/x", False),
+        ("postgres://u:p@h:65536/x", False),
+        ("postgres://u:p@one:5432,two:notaport/x", False),
+        ("postgres://u:p/w@h/x", False),
+    ],
+)
+def test_a_port_that_is_none_is_a_problem_of_its_own(raw: str, fits: bool):
+    read = of({"A": raw})
+    assert read.url("A", "", "", schemes=("postgres",)) == (raw if fits else "")
+    assert ["port" in problem and raw not in problem for problem in read.problems] == ([] if fits else [True])
+
+
 def test_the_settings_file_is_read_without_touching_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("ONLY_IN_FILE", raising=False)
     file = tmp_path / ".env"

@@ -2,7 +2,7 @@ import socket
 
 import pytest
 
-from orchestrator_project.local.stack import MarketSource, StackPlan, free_port
+from orchestrator_project.local.stack import StackPlan, free_port
 
 QUEUES = {"cycle", "screen", "research", "analyze", "risk", "execute", "reflect", "journal"}
 
@@ -63,14 +63,8 @@ def test_beat_starts_last():
 
 
 def test_the_market_gets_its_files():
-    source = MarketSource(
-        files=("A=/a.csv", "/b.csv"), funding=("A=/f.csv",), open_interest=("A=/o.csv",), start="2022-11-01"
-    )
-    command = processes(market=source)["market"].command
-    assert command[2:] == (
-        "market", "--market", "A=/a.csv", "--market", "/b.csv", "--funding", "A=/f.csv", "--oi", "A=/o.csv",
-        "--start", "2022-11-01",
-    )  # fmt: skip
+    command = processes(market=["--market", "A=/a.csv", "--start", "2022-11-01"])["market"].command
+    assert command[2:] == ("market", "--market", "A=/a.csv", "--start", "2022-11-01")
 
 
 def test_a_busy_port_is_left_to_its_owner():

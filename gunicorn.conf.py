@@ -1,0 +1,7 @@
+"""How gunicorn serves the web; it reads this file by itself in the project's folder."""
+
+preload_app = True
+"""Loaded before forking, so that wrong settings end the server (exit code 2) instead of a worker again and again."""
+threads = 4
+control_socket_disable = True
+"""Without it every server of a user would share one control socket in the home folder."""
