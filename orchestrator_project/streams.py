@@ -249,6 +249,7 @@ class GroupReader:
                     found.append((stream, entry_id, fields))
                 else:  # trimmed while pending: there is nothing left to handle
                     self.client.xack(stream, self.group, entry_id)
+        # Of one millisecond the order across streams is not known: then they come in the order of `streams`.
         return sorted(found, key=lambda item: entry_order(item[1]))
 
     def _with_deliveries(self, found: Sequence[tuple[str, str, Fields]]) -> list[Entry]:

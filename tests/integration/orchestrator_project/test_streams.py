@@ -148,9 +148,8 @@ def test_the_newest_readable_entry_is_found_behind_garbage(redis_client: redis.R
 
 
 def test_what_came_before_the_group_was_made_is_read_in_order(redis_client: redis.Redis) -> None:
-    _add(redis_client, 1, stream=TRADE_FILLS)
-    _add(redis_client, 2, stream=TRADE_POSITIONS)
-    _add(redis_client, 3, stream=TRADE_FILLS)
+    for number, stream in ((1, TRADE_FILLS), (2, TRADE_POSITIONS), (3, TRADE_FILLS)):
+        redis_client.xadd(stream, {"n": str(number)}, id=f"{number}-1")
     reader = _reader((TRADE_FILLS, TRADE_POSITIONS))
     entries = reader.read()
     assert _numbers(entries) == [1, 2, 3]
