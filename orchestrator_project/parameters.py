@@ -141,8 +141,11 @@ class Parameters:
         allowed = f"a number from {at_least} to {at_most}"
         return self._read(name, default, description, parse, kind="number", allowed=allowed)
 
-    def names(self, name: str, default: str, description: str, *, pattern: Callable[[str], bool]) -> list[str]:
-        """A list: JSON, or separated by commas. Not empty, without repetition, each entry accepted by `pattern`."""
+    def names(
+        self, name: str, default: str, description: str, *, pattern: Callable[[str], bool], like: str
+    ) -> list[str]:
+        """A list: JSON, or separated by commas. Not empty, without repetition, each entry accepted by `pattern`; `like`
+        is an example of one."""
 
         def parse(raw: str) -> list[str]:
             listed = json.loads(raw) if raw.lstrip().startswith("[") else raw.split(",")
@@ -151,7 +154,7 @@ class Parameters:
                 raise ValueError
             return entries
 
-        allowed = "a JSON list, or names separated by commas, each once"
+        allowed = f"a JSON list, or separated by commas, of names like {like}, each once"
         return self._read(name, default, description, parse, kind="list", allowed=allowed)
 
     def path(self, name: str, default: Path, description: str, *, shown: str) -> Path:

@@ -74,6 +74,7 @@ INSTRUMENTS = read.names(
     '["BTC-USDT-SWAP"]',
     "Instruments to trade",
     pattern=lambda name: re.fullmatch(r"[A-Z0-9]+(-[A-Z0-9]+)+", name) is not None and len(name) <= 30,
+    like="BTC-USDT-SWAP",
 )
 DECISION_CYCLE_SECONDS = read.integer(
     "DECISION_CYCLE_SECONDS", 300, "Length of a decision cycle, market time", at_least=60, at_most=DAY
@@ -194,7 +195,9 @@ FLOWER_BASIC_AUTH = read.secret("FLOWER_BASIC_AUTH", "user:password for Flower; 
 ADMIN_USERNAME = read.text("ADMIN_USERNAME", "admin", "The first administrator, made by `seed`")
 SECRET_KEY = read.secret("SECRET_KEY", "Django's key; unset: made once in LOCAL_DIR (sandbox only)")
 DEBUG = read.boolean("DEBUG", False, "Django's debug pages")
-ALLOWED_HOSTS = read.names("ALLOWED_HOSTS", "localhost,127.0.0.1", "Host names the web server answers to", pattern=bool)
+ALLOWED_HOSTS = read.names(
+    "ALLOWED_HOSTS", "localhost,127.0.0.1", "Host names the web server answers to", pattern=bool, like="localhost"
+)
 
 read.group("Logs")
 LOG_LEVEL = read.text("LOG_LEVEL", "INFO", "Least level logged", choices=("DEBUG", "INFO", "WARNING", "ERROR"))

@@ -57,13 +57,13 @@ def test_every_problem_is_kept_in_the_order_of_declaration():
 
 @pytest.mark.parametrize("raw", ['["X", "Y"]', "X,Y", " X , Y "])
 def test_a_list_is_json_or_separated_by_commas(raw: str):
-    assert of({"A": raw}).names("A", "Z", "", pattern=str.isupper) == ["X", "Y"]
+    assert of({"A": raw}).names("A", "Z", "", pattern=str.isupper, like="X") == ["X", "Y"]
 
 
 @pytest.mark.parametrize("raw", ['["X"', "X,X", "X,,Y", "X,y", "[]", "[1, [2]]"])
 def test_a_bad_list_is_a_problem(raw: str):
     read = of({"A": raw})
-    assert read.names("A", "Z", "", pattern=lambda name: name.isupper() and name.isalpha()) == ["Z"]
+    assert read.names("A", "Z", "", pattern=lambda name: name.isupper() and name.isalpha(), like="X") == ["Z"]
     assert len(read.problems) == 1
 
 
