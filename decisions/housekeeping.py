@@ -6,7 +6,7 @@ from django.conf import settings
 from django.db.models import Max
 
 from decisions.clock import wall_now
-from decisions.consumer import GROUP
+from decisions.consumer import GROUP, STREAMS
 from decisions.messages import SYSTEM_ALERTS, TRADE_FILLS, TRADE_ORDERS, TRADE_POSITIONS
 from decisions.models import InboxMessage, MarketRecord, Order, OrderStatus
 from decisions.outbox import redis_client
@@ -29,6 +29,8 @@ def tidy() -> None:
 
 def _trim_streams(oldest_kept: datetime) -> None:
     client, milliseconds = redis_client(), int(oldest_kept.timestamp() * 1000)
+    for stream in STREAMS:
+        streams.forget_idle_consumers(client, stream, GROUP, idle_seconds=settings.STREAM_RETENTION_SECONDS)
     for stream in (TRADE_FILLS, TRADE_POSITIONS, SYSTEM_ALERTS):
         streams.trim(client, stream, GROUP, older_than_milliseconds=milliseconds)
     unanswered = Order.objects.filter(status__in=[OrderStatus.SENT, OrderStatus.UNKNOWN]).exclude(entry_id="")

@@ -269,12 +269,16 @@ def entry_order(entry_id: str) -> tuple[int, int]:
 
 def backlog(client: redis.Redis, stream: str, group: str) -> int:
     """How many entries of the stream the group has not acknowledged, new and pending; all while there is no group."""
+    found = _group(client, stream, group)
+    if found is None:
+        length: Any = client.xlen(stream)
+        return int(length)
+    return int(found["pending"]) + _undelivered(client, stream, found)
+
+
+def _group(client: redis.Redis, stream: str, group: str) -> Mapping[str, Any] | None:
     groups: Any = client.xinfo_groups(stream) if client.exists(stream) else []
-    for found in groups:
-        if found["name"] == group.encode():
-            return int(found["pending"]) + _undelivered(client, stream, found)
-    length: Any = client.xlen(stream)
-    return int(length)
+    return next((found for found in groups if found["name"] == group.encode()), None)
 
 
 def _undelivered(client: redis.Redis, stream: str, group: Mapping[str, Any]) -> int:
@@ -287,13 +291,23 @@ def _undelivered(client: redis.Redis, stream: str, group: Mapping[str, Any]) -> 
 
 def trim(client: redis.Redis, stream: str, group: str, *, older_than_milliseconds: int) -> int:
     """Drop the entries that the group has acknowledged and that are older than a Unix time. Returns how many."""
-    groups: Any = client.xinfo_groups(stream) if client.exists(stream) else []
-    mine = next((found for found in groups if found["name"] == group.encode()), None)
+    mine = _group(client, stream, group)
     if mine is None:
         return 0
     summary: Any = client.xpending(stream, group)
     oldest_needed = (summary["min"] if summary["pending"] else mine["last-delivered-id"]).decode()
     return trim_before(client, stream, min(oldest_needed, f"{older_than_milliseconds}-0", key=entry_order))
+
+
+def forget_idle_consumers(client: redis.Redis, stream: str, group: str, *, idle_seconds: float) -> int:
+    """Drop the group's consumers that have asked for nothing for so long and owe nothing. Returns how many."""
+    if _group(client, stream, group) is None:
+        return 0
+    consumers: Any = client.xinfo_consumers(stream, group)
+    idle = [each for each in consumers if each["pending"] == 0 and each["idle"] > idle_seconds * 1000]
+    for each in idle:
+        client.xgroup_delconsumer(stream, group, each["name"])
+    return len(idle)
 
 
 def trim_before(client: redis.Redis, stream: str, entry_id: str) -> int:

@@ -307,3 +307,24 @@ def test_an_entry_written_by_another_program_in_one_field_is_read(redis_client: 
     envelope = _alert("whole")
     redis_client.xadd(SYSTEM_ALERTS, {"data": json.dumps(envelope.model_dump(mode="json"))})
     assert streams.read_latest(streams.connect(), SYSTEM_ALERTS) == envelope
+
+
+def test_only_consumers_that_owe_nothing_are_forgotten(redis_client: redis.Redis) -> None:
+    _add(redis_client, 1)
+    client = streams.connect()
+    assert streams.forget_idle_consumers(client, TRADE_FILLS, "nobody", idle_seconds=0) == 0
+    gone, owing = _reader((TRADE_FILLS,), consumer="gone"), _reader((TRADE_FILLS,), consumer="owing")
+    gone.create_groups()
+    assert _numbers(owing.read()) == [1]
+    assert gone.read() == []
+    assert streams.forget_idle_consumers(client, TRADE_FILLS, gone.group, idle_seconds=3600) == 0
+    _wait_a_millisecond(client)
+    assert streams.forget_idle_consumers(client, TRADE_FILLS, gone.group, idle_seconds=0) == 1
+    assert [each["name"] for each in redis_client.xinfo_consumers(TRADE_FILLS, gone.group)] == ["owing"]
+
+
+def _wait_a_millisecond(client: "redis.Redis") -> None:
+    """By the server's clock, which counts how long a consumer has been idle."""
+    began = client.time()
+    while client.time()[1] // 1000 == began[1] // 1000:
+        pass
