@@ -90,11 +90,11 @@ def _refuse_unwritable(report: Path | None) -> None:
     """A bounded run may take hours: whether its report can be written is to be known before."""
     if report is None:
         return
+    if os.path.isdir(report):
+        raise CommandError(f"--report {report}: a folder; name a file in it", returncode=2)
     folder = report.absolute().parent
     if not (os.path.isdir(folder) and os.access(report if os.path.isfile(report) else folder, os.W_OK)):
         raise CommandError(f"--report {report}: {folder} is no folder that can be written to", returncode=2)
-    if os.path.isdir(report):
-        raise CommandError(f"--report {report}: a folder; name a file in it", returncode=2)
 
 
 def _market(options: dict[str, Any]) -> tuple["Sources", list[str]]:
