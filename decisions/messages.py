@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -465,12 +465,13 @@ def parse(stream: str, envelope: Envelope) -> Message:
 
 def _json(text: str, name: str) -> Any:
     try:
-        return json.loads(text, parse_float=Decimal, parse_constant=_no_constant)
+        return json.loads(text, parse_float=Decimal, parse_constant=refuse_constant)
     except (ValueError, ArithmeticError, RecursionError) as error:
         raise BadMessage(f"{name} is not JSON: {error}") from error
 
 
-def _no_constant(name: str) -> None:
+def refuse_constant(name: str) -> NoReturn:
+    """For `json.loads`: NaN and the infinities are JSON to Python alone."""
     raise ValueError(f"{name} is not a number")
 
 
@@ -478,13 +479,14 @@ def _validated(model: type[Model], value: Any, name: str) -> Model:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise BadMessage(f"{name}: {_first_faults(error)}") from error
+        raise BadMessage(f"{name}: {first_faults(error, 'value')}") from error
 
 
-def _first_faults(error: ValidationError, most: int = 5) -> str:
-    """The first faults in a line, without the input itself: that is kept whole beside the reason."""
+def first_faults(error: ValidationError, whole: str, most: int = 5) -> str:
+    """The first faults in a line, without the input itself: that is kept whole beside the reason. `whole` names what
+    was read, for a fault of no field in particular."""
     faults = error.errors(include_url=False, include_input=False, include_context=False)
-    told = [f"{'.'.join(str(part) for part in fault['loc']) or 'value'}: {fault['msg']}" for fault in faults[:most]]
+    told = [f"{'.'.join(str(part) for part in fault['loc']) or whole}: {fault['msg']}" for fault in faults[:most]]
     if len(faults) > most:
         told.append(f"and {len(faults) - most} more")
     return "; ".join(told)

@@ -8,7 +8,7 @@ answer that fails there never trades.
 import json
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -213,31 +213,19 @@ def decode_answer(model: type[AnswerType], text: str) -> AnswerType:
     if len(text) > LONGEST_ANSWER:
         raise InvalidAnswer(f"an answer of {len(text)} characters, at most {LONGEST_ANSWER} are read")
     try:
-        json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_repeats)
+        json.loads(text, parse_constant=messages.refuse_constant, object_pairs_hook=_no_repeats)
     except (ValueError, RecursionError) as error:
         raise InvalidAnswer(f"not JSON: {error}") from error
     try:
         return model.model_validate_json(text)
     except ValidationError as error:
-        raise InvalidAnswer(_first_faults(error)) from error
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a number")
+        raise InvalidAnswer(messages.first_faults(error, "answer")) from error
 
 
 def _no_repeats(pairs: list[tuple[str, Any]]) -> None:
     keys = [key for key, _ in pairs]
     if len(set(keys)) < len(keys):
         raise ValueError(f"a key stands twice among {', '.join(sorted(keys))[:200]}")
-
-
-def _first_faults(error: ValidationError, most: int = 5) -> str:
-    faults = error.errors(include_url=False, include_input=False, include_context=False)
-    told = [f"{'.'.join(str(part) for part in fault['loc']) or 'answer'}: {fault['msg']}" for fault in faults[:most]]
-    if len(faults) > most:
-        told.append(f"and {len(faults) - most} more")
-    return "; ".join(told)
 
 
 # --- asking for one -------------------------------------------------------------------------------------------------
