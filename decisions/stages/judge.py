@@ -26,16 +26,10 @@ def judge(cycle: DecisionCycle, now: datetime) -> None:
     answer = AnalysisAnswer.model_validate_json(json.dumps(cycle.decision))
     snapshot = context.snapshot_of(cycle)
     shown, opening = _playbook_shown(cycle), answer.decision.action in OPENINGS
+    correlations = _correlations(cycle, snapshot) if opening else {}
+    state = risk.lock_state()
     if opening and (obstacle := _obstacle(cycle, answer, snapshot, shown, now)):
         cycles.finish(cycle, *obstacle)
-        publish_decision(cycle, answer, risk_approved=False)
-        return
-    held = [position["symbol"] for position in cycle.positions or ()]
-    held += [order.symbol for order in exposure.live_orders()]
-    correlations = exposure.correlations(cycle.instrument, held, snapshot.timestamp) if opening else {}
-    state = risk.lock_state()
-    if opening and (trouble := context.instrument_trouble(cycle.instrument)):
-        cycles.finish(cycle, Outcome.INSTRUMENT_BLOCKED, trouble)
         publish_decision(cycle, answer, risk_approved=False)
         return
     positions, pending = exposure.positions(_reported(cycle)), exposure.live_orders()
@@ -59,6 +53,13 @@ def judge(cycle: DecisionCycle, now: datetime) -> None:
     _conclude(cycle, answer, judged.verdict, gate.direction_of(proposal, positions), now)
 
 
+def _correlations(cycle: DecisionCycle, snapshot: MarketSnapshot) -> dict[str, Decimal | None]:
+    """With what the cycle saw and what is under way; asked before the lock."""
+    held = [position["symbol"] for position in cycle.positions or ()]
+    held += [order.symbol for order in exposure.live_orders()]
+    return exposure.correlations(cycle.instrument, held, snapshot.timestamp)
+
+
 def _playbook_shown(cycle: DecisionCycle) -> Playbook:
     """The version that the analysis was asked with: a newer one bans nothing in hindsight."""
     return active_playbook() if cycle.playbook_version is None else playbook(cycle.playbook_version)
@@ -67,11 +68,14 @@ def _playbook_shown(cycle: DecisionCycle) -> Playbook:
 def _obstacle(
     cycle: DecisionCycle, answer: AnalysisAnswer, snapshot: MarketSnapshot, shown: Playbook, now: datetime
 ) -> tuple[Outcome, str] | None:
-    """What forbids an opening before the gate is asked: what the cycle found when it began, or the playbook."""
+    """What forbids an opening before the gate is asked: what the cycle found when it began, the playbook, or what has
+    come over the instrument since."""
     if cycle.openings_blocked:
         return Outcome(cycle.openings_blocked), cycle.openings_blocked_reason
-    ban = blocked_by(shown, answer.strategy_used, snapshot.regime, now)
-    return None if ban is None else (Outcome.PLAYBOOK_BLOCKED, ban)
+    if ban := blocked_by(shown, answer.strategy_used, snapshot.regime, now):
+        return Outcome.PLAYBOOK_BLOCKED, ban
+    trouble = context.instrument_trouble(cycle.instrument)
+    return None if trouble is None else (Outcome.INSTRUMENT_BLOCKED, trouble)
 
 
 def _reported(cycle: DecisionCycle) -> Sequence[Position]:
