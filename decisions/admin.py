@@ -30,12 +30,18 @@ register(
     models.ModelCall,
     list_display=(
         "created_at", "purpose", "model", "outcome", "cycle", "cost_usd", "latency_ms", "input_tokens",
-        "output_tokens", "stop_reason", "shadow", "offline",
+        "output_tokens", "stop_reason", "shadow", "source",
     ),
-    list_filter=("purpose", "outcome", "model", "offline", "shadow"),
+    list_filter=("purpose", "outcome", "model", "source", "shadow"),
     search_fields=("request_id", "error", "cycle__instrument"),
     date_hierarchy="created_at",
 )  # fmt: skip
+register(
+    models.ModelStatus,
+    list_display=("model", "lifecycle", "retires_at", "detail", "checked_at"),
+    list_filter=("lifecycle",),
+    search_fields=("model",),
+)
 register(
     models.ScreenerLog,
     list_display=("created_at", "symbol", "signal", "reason", "opus_action", "opus_agreed", "latency_ms", "cycle"),
@@ -139,6 +145,11 @@ register(
     list_filter=("stream", "type", "severity", "category", ("sent_at", admin.EmptyFieldListFilter)),
     search_fields=("msg_id", "category"),
     date_hierarchy="created_at",
+)
+register(
+    models.CalendarFeed,
+    list_display=("name", "tried_at", "fetched_at", "error"),
+    search_fields=("name",),
 )
 
 

@@ -83,6 +83,7 @@ class DecisionCycle(models.Model):
     bypass_reason = models.CharField(max_length=200, blank=True)
     screener_signal = models.BooleanField(null=True)
     shadow_audit = models.BooleanField(default=False)
+    warnings = models.TextField(blank=True, help_text="What was wrong with the decision without stopping it.")
     research_reasons = models.JSONField(default=list)
     research = models.JSONField(null=True)
     research_error = models.TextField(blank=True)
@@ -127,15 +128,23 @@ class ModelCall(models.Model):
         RESEARCH = "research"
         REFLECT = "reflect"
 
+    class Source(models.TextChoices):
+        """Who answered. Only `live` calls cost real money."""
+
+        LIVE = "live"
+        OFFLINE = "offline"
+        REPLAY = "replay"
+
     cycle = models.ForeignKey(DecisionCycle, on_delete=models.PROTECT, null=True, related_name="model_calls")
     purpose = models.CharField(max_length=20, choices=Purpose)
     model = models.CharField(max_length=100)
-    offline = models.BooleanField(default=False)
+    source = models.CharField(max_length=10, choices=Source, default=Source.LIVE)
     shadow = models.BooleanField(default=False, help_text="Asked to measure, never to trade.")
     system_prompt = models.TextField()
     prompt = models.TextField()
     raw_reply = models.TextField(blank=True)
     outcome = models.CharField(max_length=20)
+    http_status = models.PositiveSmallIntegerField(null=True)
     error = models.TextField(blank=True)
     stop_reason = models.CharField(max_length=40, blank=True)
     request_id = models.CharField(max_length=100, blank=True)
@@ -158,11 +167,38 @@ class ModelCall(models.Model):
         )
         constraints = (
             one_of("call_purpose", "purpose", ["screen", "analyze", "research", "reflect"]),
+            one_of("call_source", "source", ["live", "offline", "replay"]),
             models.CheckConstraint(condition=Q(cost_usd__gte=0), name="call_cost"),
         )
 
     def __str__(self) -> str:
         return f"{self.purpose} by {self.model}: {self.outcome}"
+
+
+class ModelStatus(models.Model):
+    """What the API says of a model we use: the newest look-up, one row a model."""
+
+    class Lifecycle(models.TextChoices):
+        """`unknown` is a model that the API does not have."""
+
+        ACTIVE = "active"
+        DEPRECATED = "deprecated"
+        RETIRED = "retired"
+        UNKNOWN = "unknown"
+
+    model = models.CharField(max_length=100, unique=True)
+    lifecycle = models.CharField(max_length=20, choices=Lifecycle)
+    retires_at = models.DateTimeField(null=True)
+    detail = models.TextField(blank=True)
+    checked_at = models.DateTimeField(help_text="When the API last answered about it, wall time.")
+
+    class Meta:
+        db_table = "model_status"
+        verbose_name_plural = "model status"
+        constraints = (one_of("model_lifecycle", "lifecycle", ["active", "deprecated", "retired", "unknown"]),)
+
+    def __str__(self) -> str:
+        return f"{self.model}: {self.lifecycle}"
 
 
 class ScreenerLog(models.Model):
@@ -222,6 +258,7 @@ class ScheduledEvent(models.Model):
     currency = models.CharField(max_length=3, default="USD")
     source = models.CharField(max_length=200)
     fetched_at = models.DateTimeField()
+    manual = models.BooleanField(default=False, help_text="Entered or changed by a person: no feed replaces it.")
 
     class Meta:
         db_table = "scheduled_events"
@@ -234,6 +271,21 @@ class ScheduledEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} {self.scheduled_at:%Y-%m-%d %H:%M}"
+
+
+class CalendarFeed(models.Model):
+    """An official calendar feed: when it was last read well, and what was wrong since."""
+
+    name = models.CharField(max_length=50, unique=True)
+    tried_at = models.DateTimeField()
+    fetched_at = models.DateTimeField(null=True, help_text="When it last answered with events.")
+    error = models.TextField(blank=True, help_text="Why the newest try failed; the events of the last good one stay.")
+
+    class Meta:
+        db_table = "calendar_feeds"
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class OrderKind(models.TextChoices):

@@ -98,8 +98,8 @@ class Parameters:
     def secret(self, name: str, description: str) -> str:
         return self._read(name, "", description, str, kind="text", allowed="text", secret=True)
 
-    def url(self, name: str, default: str, description: str, *, schemes: tuple[str, ...]) -> str:
-        """A URL of one of `schemes`. Secret, since a password may stand in it."""
+    def url(self, name: str, default: str, description: str, *, schemes: tuple[str, ...], secret: bool = True) -> str:
+        """A URL of one of `schemes`. Secret unless told otherwise, since a password may stand in it."""
 
         def parse(raw: str) -> str:
             parts = urlsplit(raw)
@@ -109,7 +109,7 @@ class Parameters:
             return raw
 
         allowed = "a URL that begins with " + " or ".join(f"{scheme}://" for scheme in schemes)
-        return self._read(name, default, description, parse, kind="URL", allowed=allowed, secret=True)
+        return self._read(name, default, description, parse, kind="URL", allowed=allowed, secret=secret)
 
     def boolean(self, name: str, default: bool, description: str) -> bool:
         def parse(raw: str) -> bool:
@@ -141,6 +141,22 @@ class Parameters:
         allowed = f"a number from {at_least} to {at_most}"
         return self._read(name, default, description, parse, kind="number", allowed=allowed)
 
+    def optional_decimal(
+        self, name: str, default: str, description: str, *, at_least: str, at_most: str
+    ) -> Decimal | None:
+        """A number, or the word none."""
+
+        def parse(raw: str) -> Decimal | None:
+            if raw.strip().lower() == "none":
+                return None
+            number = Decimal(raw)
+            if not number.is_finite() or not Decimal(at_least) <= number <= Decimal(at_most):
+                raise ValueError
+            return number
+
+        allowed = f"a number from {at_least} to {at_most}, or none"
+        return self._read(name, default, description, parse, kind="number", allowed=allowed)
+
     def names(
         self, name: str, default: str, description: str, *, pattern: Callable[[str], bool], like: str
     ) -> list[str]:
@@ -163,6 +179,11 @@ class Parameters:
             name, str(default), description, Path, kind="path", allowed="a path", documented_default=shown
         )
         return chosen.expanduser().absolute()
+
+    def optional_path(self, name: str, description: str) -> Path | None:
+        """A folder or file, relative to the working folder, or nothing."""
+        chosen = self._read(name, "", description, str, kind="path", allowed="a path")
+        return Path(chosen).expanduser().absolute() if chosen else None
 
     def given(self, name: str) -> bool:
         """Whether a person set this parameter, in the environment or the settings file."""

@@ -24,6 +24,13 @@ read = Parameters(os.environ, read_settings_file(SETTINGS_FILE))
 
 read.group("Models")
 ANTHROPIC_API_KEY = read.secret("ANTHROPIC_API_KEY", "Key of the Anthropic API; without it the offline model answers")
+ANTHROPIC_BASE_URL = read.url(
+    "ANTHROPIC_BASE_URL",
+    "https://api.anthropic.com",
+    "Address of the Anthropic API, or of a proxy for it",
+    schemes=("https", "http"),
+    secret=False,
+)
 OPUS_MODEL = read.text("OPUS_MODEL", "claude-opus-4-6", "The big model: analyses and reflects")
 HAIKU_MODEL = read.text("HAIKU_MODEL", "claude-haiku-4-5-20251001", "The small model: screens")
 OPUS_MAX_TOKENS = read.integer("OPUS_MAX_TOKENS", 4096, "Longest analysis", at_least=256, at_most=64_000)
@@ -37,6 +44,13 @@ OPUS_EFFORT = read.text(
     "Effort asked of the big model; empty: not sent",
     choices=("", "low", "medium", "high", "xhigh", "max"),
 )
+OPUS_TEMPERATURE = read.optional_decimal(
+    "OPUS_TEMPERATURE",
+    "0.2",
+    "Sampling temperature of the big model, sent only to models that still take one",
+    at_least="0",
+    at_most="1",
+)
 REFLECTION_MAX_TOKENS = read.integer(
     "REFLECTION_MAX_TOKENS", 16_000, "Longest reflection", at_least=1000, at_most=64_000
 )
@@ -46,16 +60,25 @@ REFLECTION_TIMEOUT_SECONDS = read.integer(
 DAILY_MODEL_BUDGET_USD = read.decimal(
     "DAILY_MODEL_BUDGET_USD",
     "15",
-    "Money for models a day; spent: no openings, exits are managed",
+    "Money for models a day; at 80 % an alert and no audits, spent: no openings, exits are managed",
     at_least="0",
     at_most="100000",
 )
+MODEL_RECORD = read.optional_path("MODEL_RECORD", "Folder in which every exchange with a model is recorded")
+MODEL_REPLAY = read.optional_path("MODEL_REPLAY", "Folder of recorded exchanges to answer from, without a network")
 
 read.group("Research")
 PERPLEXITY_API_KEY = read.secret("PERPLEXITY_API_KEY", "Key of the Perplexity API; without it research is offline")
 PERPLEXITY_MODEL = read.text("PERPLEXITY_MODEL", "perplexity/sonar", "Model of the Perplexity Agent API")
+PERPLEXITY_BASE_URL = read.url(
+    "PERPLEXITY_BASE_URL",
+    "https://api.perplexity.ai",
+    "Address of the Perplexity API, or of a proxy for it",
+    schemes=("https", "http"),
+    secret=False,
+)
 RESEARCH_TIMEOUT_SECONDS = read.integer(
-    "RESEARCH_TIMEOUT_SECONDS", 60, "Deadline of one research", at_least=1, at_most=600
+    "RESEARCH_TIMEOUT_SECONDS", 60, "Deadline of one research, retries included", at_least=1, at_most=600
 )
 RESEARCH_CACHE_TTL_SECONDS = read.integer(
     "RESEARCH_CACHE_TTL_SECONDS", 3600, "How long a research answers again, market time", at_least=0, at_most=DAY
@@ -67,6 +90,7 @@ RESEARCH_REQUIRED_IN_NEWS = read.boolean(
 NEWS_WINDOW_MINUTES = read.integer(
     "NEWS_WINDOW_MINUTES", 30, "Minutes before scheduled news that count as its window", at_least=0, at_most=1440
 )
+FRED_API_KEY = read.secret("FRED_API_KEY", "Key of the FRED API: a second source of release dates (live only)")
 
 read.group("Decision cycle")
 INSTRUMENTS = read.names(
@@ -220,6 +244,10 @@ if not SANDBOX:
     for required in ("ANTHROPIC_API_KEY", "SECRET_KEY"):
         if not read.given(required):
             read.problems.append(f"{required} is not set: it must be when SANDBOX is false")
+if MODEL_RECORD and MODEL_REPLAY:
+    read.problems.append("MODEL_RECORD and MODEL_REPLAY: only one of them at a time")
+if MODEL_REPLAY and not MODEL_REPLAY.is_dir():
+    read.problems.append(f"MODEL_REPLAY={str(MODEL_REPLAY)!r}: must be a folder that a recording has filled")
 if FLOWER_BASIC_AUTH and not all(FLOWER_BASIC_AUTH.partition(":")):
     read.problems.append("FLOWER_BASIC_AUTH: must be user:password")
 if read.problems:

@@ -62,7 +62,7 @@ def ask(
         "output_config": config,
     }
     reply: ModelReply[AnswerType] = ModelReply(
-        purpose=purpose, model=model, outcome="error", latency_ms=0, offline=is_offline()
+        purpose=purpose, model=model, outcome="error", latency_ms=0, source="offline" if is_offline() else "live"
     )
     if not (settings.ANTHROPIC_API_KEY or is_offline()):
         return replace(reply, error="ANTHROPIC_API_KEY is not set")

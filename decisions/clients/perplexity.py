@@ -39,7 +39,9 @@ def is_offline() -> bool:
 
 def research(query: str, *, model: str, timeout_seconds: float) -> ResearchReply:
     """Search the news of the last day for `query`. `timeout_seconds` bounds each phase of the request."""
-    reply = ResearchReply(purpose="research", model=model, outcome="error", latency_ms=0, offline=is_offline())
+    reply = ResearchReply(
+        purpose="research", model=model, outcome="error", latency_ms=0, source="offline" if is_offline() else "live"
+    )
     if not (settings.PERPLEXITY_API_KEY or is_offline()):
         return replace(reply, error="PERPLEXITY_API_KEY is not set")
     client = _client(os.getpid(), settings.PERPLEXITY_API_KEY)

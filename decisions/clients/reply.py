@@ -9,6 +9,8 @@ from pydantic import Field
 from decisions.schemas import AnswerType, Citation, ResearchAnswer
 
 Outcome = Literal["ok", "refusal", "invalid_output", "error"]
+Source = Literal["live", "offline", "replay"]
+"""Who answers: the service, the offline model, or a recording."""
 Purpose = Literal["screen", "analyze", "research", "reflect"]
 Tokens = Annotated[int, Field(ge=0, le=100_000_000)]
 """A count of tokens that can be true."""
@@ -21,7 +23,7 @@ class ModelReply(Generic[AnswerType]):
     """One call to a model. `parsed` is there exactly when `outcome` is "ok"; `error` says what is wrong otherwise.
 
     `raw` is the body of the response as it came, `text` what the model wrote in it. `cost_usd` is what the call cost,
-    or would have cost where `offline` says that no real model was asked; `priced` is false for a model missing from the
+    or what it would have cost where `source` says that no real model was asked; `priced` is false for a model missing from the
     price table.
     """
 
@@ -44,7 +46,7 @@ class ModelReply(Generic[AnswerType]):
     priced: bool = True
     latency_ms: int
     attempts: int = 1
-    offline: bool
+    source: Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -131,7 +131,7 @@ def test_a_good_answer_is_parsed_and_priced(server: ScriptedServer) -> None:
     assert (reply.input_tokens, reply.output_tokens) == (400, 30)
     assert (reply.cache_write_tokens, reply.cache_read_tokens) == (100, 2000)
     assert reply.cost_usd == Decimal("0.000875")
-    assert (reply.offline, reply.attempts, reply.priced) == (False, 1, True)
+    assert (reply.source, reply.attempts, reply.priced) == ("live", 1, True)
     assert json.loads(reply.raw)["id"] == "msg_1"
 
 
@@ -277,7 +277,7 @@ def test_research_is_parsed_with_its_citations_and_cost(server: ScriptedServer) 
         ("https://example.org/a", ""),
         ("https://example.org/c", ""),
     ]
-    assert (reply.cost_usd, reply.request_id, reply.offline) == (Decimal("0.005040"), "resp_1", False)
+    assert (reply.cost_usd, reply.request_id, reply.source) == (Decimal("0.005040"), "resp_1", "live")
 
 
 def test_the_search_is_asked_for_by_fields_the_agent_api_knows(server: ScriptedServer) -> None:
@@ -360,13 +360,13 @@ def test_without_keys_the_offline_model_answers_through_the_same_code() -> None:
     screen = claude.ask(
         "screen", prompt, ScreenAnswer, model="claude-haiku-4-5-20251001", max_tokens=100, timeout_seconds=5
     )
-    assert (screen.outcome, screen.offline) == ("ok", True)
+    assert (screen.outcome, screen.source) == ("ok", "offline")
     assert screen.parsed is not None
     assert screen.parsed.reason.startswith("Offline model:")
     assert screen.output_tokens < 100
     assert Decimal(0) < screen.cost_usd < Decimal("0.001")
     found = searched()
-    assert (found.outcome, found.offline, found.citations) == ("ok", True, ())
+    assert (found.outcome, found.source, found.citations) == ("ok", "offline", ())
 
 
 class Colour(BaseModel):
@@ -403,6 +403,6 @@ def test_the_schema_is_one_that_the_sdk_would_send_unchanged(model: type[BaseMod
 def test_live_without_a_key_nothing_is_made_up(settings: Any) -> None:
     settings.SANDBOX, settings.ANTHROPIC_API_KEY, settings.PERPLEXITY_API_KEY = False, "", ""
     analysis = claude.ask("analyze", Prompt("s", "u"), AnalysisAnswer, model="m", max_tokens=100, timeout_seconds=1)
-    assert (analysis.outcome, analysis.error, analysis.offline) == ("error", "ANTHROPIC_API_KEY is not set", False)
+    assert (analysis.outcome, analysis.error, analysis.source) == ("error", "ANTHROPIC_API_KEY is not set", "live")
     found = perplexity.research("BTC?", model="m", timeout_seconds=1)
-    assert (found.outcome, found.error, found.offline) == ("error", "PERPLEXITY_API_KEY is not set", False)
+    assert (found.outcome, found.error, found.source) == ("error", "PERPLEXITY_API_KEY is not set", "live")
