@@ -22,6 +22,7 @@ class RiskState(models.Model):
     net_transfers = models.DecimalField(max_digits=20, decimal_places=4, default=0)
     equity_at = models.DateTimeField(null=True)
     loss_streak = models.PositiveIntegerField(default=0)
+    streak_from = models.DateTimeField(null=True, help_text="Trades closed up to then count in no streak any more.")
     cooldown_until = models.DateTimeField(null=True)
     warned_on = models.JSONField(default=dict, help_text="Rule -> the day its warning went out.")
     updated_at = models.DateTimeField(auto_now=True)
@@ -60,6 +61,41 @@ class Halt(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} since {self.started_at:%Y-%m-%d %H:%M}"
+
+
+class RiskAction(models.Model):
+    """What a person did to the account's risk state, and why. Never changed."""
+
+    class Action(models.TextChoices):
+        HALT = "halt"
+        RESUME = "resume"
+        REBASE_PEAK = "rebase_peak"
+        CLOSE_ALL = "close_all"
+
+    class Source(models.TextChoices):
+        STREAM = "stream"
+        ADMIN = "admin"
+        COMMAND = "command"
+
+    account = models.CharField(max_length=50)
+    action = models.CharField(max_length=20, choices=Action)
+    source = models.CharField(max_length=10, choices=Source)
+    by = models.CharField(max_length=150)
+    reason = models.TextField()
+    detail = models.TextField(blank=True, help_text="What it changed.")
+    market_time = models.DateTimeField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "risk_actions"
+        indexes = (models.Index(F("created_at").desc(), name="idx_risk_action_created"),)
+        constraints = (
+            one_of("risk_action", "action", ["halt", "resume", "rebase_peak", "close_all"]),
+            one_of("risk_action_source", "source", ["stream", "admin", "command"]),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.action} by {self.by}"
 
 
 class Verdict(models.Model):
