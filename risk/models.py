@@ -29,6 +29,10 @@ class RiskState(models.Model):
 
     class Meta:
         db_table = "risk_state"
+        permissions = (
+            ("halt_trading", "Can halt trading and close every position"),
+            ("resume_trading", "Can resume trading and re-base the peak"),
+        )
 
     def __str__(self) -> str:
         return f"risk state of {self.account}"

@@ -7,6 +7,15 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        migrations.AlterModelOptions(
+            name="riskstate",
+            options={
+                "permissions": (
+                    ("halt_trading", "Can halt trading and close every position"),
+                    ("resume_trading", "Can resume trading and re-base the peak"),
+                )
+            },
+        ),
         migrations.AddField(
             model_name="riskstate",
             name="streak_from",
