@@ -25,6 +25,9 @@ ROUTES = {
     "decisions.tasks.execute": "execute",
     "decisions.tasks.sweep": "journal",
     "decisions.tasks.housekeeping": "journal",
+    # These wait for slow servers outside: on a queue where nothing is urgent.
+    "decisions.tasks.check_models": "reflect",
+    "decisions.tasks.refresh_calendar": "reflect",
 }
 
 TICK_SECONDS = 1 if settings.SANDBOX else 5
@@ -67,6 +70,9 @@ app.conf.update(
             "options": {"expires": settings.SWEEP_SECONDS},
         },
         "housekeeping": {"task": "decisions.tasks.housekeeping", "schedule": 60, "options": {"expires": 60}},
+        # Each asks the database whether anything is due, and only then the outside.
+        "check-models": {"task": "decisions.tasks.check_models", "schedule": 60, "options": {"expires": 60}},
+        "refresh-calendar": {"task": "decisions.tasks.refresh_calendar", "schedule": 60, "options": {"expires": 60}},
     },
 )
 if not settings.SANDBOX_LOCKSTEP:
@@ -85,6 +91,13 @@ def _import_the_model_client_before_the_fork(**_: Any) -> None:
     """The SDK takes seconds to import: once in the parent, whose memory the pool's children share. Clients are made
     after the fork."""
     import anthropic  # noqa: F401
+
+
+@signals.beat_init.connect
+def _ask_at_once(**_: Any) -> None:
+    """At the start, rather than after the first interval."""
+    for task in ("decisions.tasks.check_models", "decisions.tasks.refresh_calendar"):
+        app.send_task(task, expires=60)
 
 
 @signals.worker_process_init.connect

@@ -12,16 +12,25 @@ _SECRET_NAME = re.compile(r"(?i)(api_?key|secret|password|passwd|token$|authoriz
 _SHORTEST_SECRET = 6
 """Characters. Shorter values would blot out ordinary words."""
 
+QUIET = ("anthropic", "httpx", "httpx2", "httpcore", "httpcore2", "asyncio")
+"""Libraries whose own detail nobody needs: it holds whole prompts."""
+
+
+def without_secrets(text: str, secrets: Collection[str]) -> str:
+    """The text with every secret in it hidden; the longest first, since one may hold another."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= _SHORTEST_SECRET:
+            text = text.replace(secret, HIDDEN)
+    return text
+
 
 def redactor(secrets: Collection[str]) -> Processor:
     """A processor that hides values under secret names, and the secrets themselves wherever they stand."""
-    literals = sorted((secret for secret in set(secrets) if len(secret) >= _SHORTEST_SECRET), key=len, reverse=True)
+    literals = frozenset(secrets)
 
     def hide(value: Any) -> Any:
         if isinstance(value, str):
-            for literal in literals:
-                value = value.replace(literal, HIDDEN)
-            return value
+            return without_secrets(value, literals)
         if isinstance(value, dict):
             return {key: HIDDEN if _SECRET_NAME.search(str(key)) else hide(inner) for key, inner in value.items()}
         if isinstance(value, (list, tuple)):
@@ -75,7 +84,7 @@ def configuration(*, level: str, as_json: bool, secrets: Collection[str]) -> dic
         },
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structured"}},
         "root": {"handlers": ["stderr"], "level": level},
-        "loggers": {name: {"level": "WARNING"} for name in ("httpx", "httpx2", "httpcore", "httpcore2", "asyncio")},
+        "loggers": {name: {"level": "WARNING"} for name in QUIET},
     }
 
 

@@ -166,6 +166,12 @@ SANDBOX_BAR_SECONDS = read.decimal(
     "SANDBOX_BAR_SECONDS", "5", "Wall seconds from one bar to the next", at_least="0.01", at_most="3600"
 )
 SANDBOX_SEED = read.integer("SANDBOX_SEED", 1, "Seed of the generated market", at_least=0, at_most=2**32 - 1)
+SANDBOX_MODEL = read.text(
+    "SANDBOX_MODEL",
+    "disciplined",
+    "The offline model: disciplined trades the playbook, reckless tries to break every limit",
+    choices=("disciplined", "reckless"),
+)
 SANDBOX_LOCKSTEP = read.boolean(
     "SANDBOX_LOCKSTEP", False, "The slots are ticked by `runstack --lockstep`, which sets this itself"
 )
@@ -246,6 +252,10 @@ if not SANDBOX:
             read.problems.append(f"{required} is not set: it must be when SANDBOX is false")
 if MODEL_RECORD and MODEL_REPLAY:
     read.problems.append("MODEL_RECORD and MODEL_REPLAY: only one of them at a time")
+if MODEL_RECORD and not os.access(
+    next(each for each in (MODEL_RECORD, *MODEL_RECORD.parents) if each.exists()), os.W_OK
+):
+    read.problems.append(f"MODEL_RECORD={str(MODEL_RECORD)!r}: cannot be written")
 if MODEL_REPLAY and not MODEL_REPLAY.is_dir():
     read.problems.append(f"MODEL_REPLAY={str(MODEL_REPLAY)!r}: must be a folder that a recording has filled")
 if FLOWER_BASIC_AUTH and not all(FLOWER_BASIC_AUTH.partition(":")):

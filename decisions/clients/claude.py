@@ -1,40 +1,73 @@
 """The Messages API of Anthropic: one thin client for every question to Claude.
 
 `ask` sends a prompt with the JSON schema of the wanted answer and returns a `ModelReply`, whatever the server does; the
-caller stores it before it uses the answer. Nothing is retried here. In a sandbox without `ANTHROPIC_API_KEY` the
-offline model answers at the transport, through the same code.
+caller stores it before it uses the answer. One deadline holds for all of it: connecting, attempts, the pauses between
+them, and an answer that comes drop by drop. In a sandbox without `ANTHROPIC_API_KEY` the offline model answers at the
+transport, and with `MODEL_REPLAY` a recording does, both through the same code.
 
 The SDK takes two to three seconds to import and a client up to 80 ms to build: both happen at the first question, once
-a process, so after a worker's fork.
+a process, so after a worker's fork, and before the question's own time begins.
 """
 
 import os
-import time
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from decimal import Decimal
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from django.conf import settings
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ValidationError
 
-from decisions.clients import prices
-from decisions.clients.reply import LONGEST_ID, LONGEST_REASON, ModelReply, Outcome, Purpose, Tokens, storable
+from decisions.clients import bounded, cassette
+from decisions.clients.claude_exchange import Exchange, Response, Send
+from decisions.clients.claude_message import is_spent, judged
+from decisions.clients.claude_request import build_request as build_request
+from decisions.clients.claude_request import has_temperature, without_temperature
+from decisions.clients.reply import (
+    LONGEST_ERROR,
+    LONGEST_ID,
+    NO_SUCH_MODEL,
+    ModelReply,
+    Purpose,
+    Source,
+    clipped,
+    storable,
+)
+from decisions.messages import first_faults
 from decisions.prompts import Prompt
-from decisions.schemas import AnswerType, InvalidAnswer, decode_answer, output_schema
+from decisions.schemas import AnswerType
+from orchestrator_project.logs import get_logger
 
 if TYPE_CHECKING:
     from anthropic import Anthropic
 
-OFFLINE_KEY = "offline"
+log = get_logger(__name__)
+
+KEYLESS = "none"
+"""Stands for the key where nobody asks for one."""
 OFFLINE_URL = "https://offline.invalid"
-HTTP_OK = 200
-COMPLETE = ("end_turn", "stop_sequence")
-"""The stop reasons of a finished answer."""
+MOST_BYTES = 4_000_000
+"""Of everything that is received for one question."""
+
+LOOK_UP_SECONDS = 10.0
+
+_BAD_REQUEST = 400
+
+
+def source() -> Source:
+    """Who answers: a recording where one is set, the offline model for want of a key (in the sandbox only), else the
+    service."""
+    if settings.MODEL_REPLAY:
+        return "replay"
+    return "offline" if settings.SANDBOX and not settings.ANTHROPIC_API_KEY else "live"
 
 
 def is_offline() -> bool:
-    """Whether the offline model answers, for want of a key: in the sandbox only."""
-    return settings.SANDBOX and not settings.ANTHROPIC_API_KEY
+    """Whether the offline model answers."""
+    return source() == "offline"
 
 
 def ask(
@@ -46,164 +79,175 @@ def ask(
     max_tokens: int,
     timeout_seconds: float,
     effort: str | None = None,
+    temperature: Decimal | float | None = None,
+    occasion: str = "",
 ) -> ModelReply[AnswerType]:
     """Ask `model` for an answer of the given shape. Never raises for what a server or the network can do.
 
-    `effort` is sent only when given: not every model takes it. `timeout_seconds` bounds each phase of the request.
+    `effort` is sent only when given, `temperature` only to a model that takes one. `timeout_seconds` bounds the whole.
+    `occasion` names the question in a recording, beside its purpose.
     """
-    config: dict[str, Any] = {"format": {"type": "json_schema", "schema": output_schema(answer_model)}}
-    if effort:
-        config["effort"] = effort
-    request = {
-        "model": model,
-        "max_tokens": max_tokens,
-        "system": prompt.system,
-        "messages": [{"role": "user", "content": prompt.user}],
-        "output_config": config,
-    }
     reply: ModelReply[AnswerType] = ModelReply(
-        purpose=purpose, model=model, outcome="error", latency_ms=0, source="offline" if is_offline() else "live"
+        purpose=purpose, model=model, outcome="error", latency_ms=0, source=source()
     )
-    if not (settings.ANTHROPIC_API_KEY or is_offline()):
+    if lacks_key():
         return replace(reply, error="ANTHROPIC_API_KEY is not set")
-    client = _client(os.getpid(), settings.ANTHROPIC_API_KEY)
-    started = time.monotonic()
-    reply = _exchanged(client, request, timeout_seconds, reply)
-    reply = replace(reply, latency_ms=round((time.monotonic() - started) * 1000))
-    return _judged(reply, answer_model) if reply.status == HTTP_OK else reply
+    client = _this_client()
+    request = build_request(
+        prompt,
+        answer_model,
+        model=model,
+        max_tokens=max_tokens,
+        effort=effort,
+        temperature=None if model in client.without_temperature else temperature,
+    )
+    with bounded.limits(seconds=timeout_seconds, most_bytes=MOST_BYTES) as bounds:
+        exchange = Exchange(bounds, f"{purpose} {occasion}".strip())
+        response = _answered(client, request, exchange)
+    body = storable(response.body, MOST_BYTES)
+    reply = replace(
+        reply,
+        status=response.status,
+        raw=clipped(body),
+        error=response.error,
+        error_type=response.error_type,
+        request_id=storable(response.headers.get("request-id", ""))[:LONGEST_ID],
+        retry_after=storable(response.headers.get("retry-after", "")),
+        attempts=exchange.attempts,
+    )
+    if not response.error:
+        reply = judged(reply, body, answer_model)
+    return replace(reply, latency_ms=round(bounds.spent() * 1000))
+
+
+def lacks_key() -> bool:
+    """Whether the service itself would have to be asked, and cannot be."""
+    return source() == "live" and not settings.ANTHROPIC_API_KEY
+
+
+# --- one client a process -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Client:
+    """The SDK's client, and the models that refused a temperature while it lived."""
+
+    sdk: "Anthropic"
+    without_temperature: set[str] = field(default_factory=set)
+
+
+def _this_client() -> _Client:
+    return _client(
+        os.getpid(),
+        source(),
+        settings.ANTHROPIC_API_KEY,
+        settings.ANTHROPIC_BASE_URL,
+        settings.MODEL_RECORD,
+        settings.MODEL_REPLAY,
+    )
 
 
 @lru_cache(maxsize=1)
-def _client(_process: int, api_key: str) -> "Anthropic":
-    """The client of this process: a child that forked after it was built gets one of its own."""
-    import anthropic
+def _client(
+    _process: int, answering: Source, api_key: str, base_url: str, record: Path | None, recorded: Path | None
+) -> _Client:
+    """The client of this process: a child that forked after it was built gets one of its own, and so do new settings.
 
-    if api_key:
-        return anthropic.Anthropic(api_key=api_key, max_retries=0)
+    It follows no redirect: a request carries the key.
+    """
+    import anthropic
     import httpx2
 
-    from decisions.sandbox.offline_transport import OfflineClaude
+    if recorded:
+        http = httpx2.Client(transport=cassette.replaying(httpx2, recorded))
+    elif answering == "offline":
+        from decisions.sandbox.offline_transport import OfflineClaude
 
-    http = httpx2.Client(transport=OfflineClaude())
-    return anthropic.Anthropic(api_key=OFFLINE_KEY, base_url=OFFLINE_URL, max_retries=0, http_client=http)
-
-
-def _exchanged(
-    client: "Anthropic", request: dict[str, Any], timeout_seconds: float, reply: ModelReply[AnswerType]
-) -> ModelReply[AnswerType]:
-    """The reply with the response of the server in it, or with what went wrong instead."""
-    import anthropic
-
-    try:
-        response = client.messages.with_raw_response.create(**request, timeout=timeout_seconds)
-    except anthropic.APIStatusError as error:
-        return replace(
-            reply,
-            status=error.status_code,
-            error=storable(f"HTTP {error.status_code}: {error.api_message or error.message}"),
-            raw=storable(error.response.text),
-            request_id=(error.request_id or "")[:LONGEST_ID],
-            retry_after=error.response.headers.get("retry-after", ""),
-        )
-    except anthropic.APITimeoutError:
-        return replace(reply, error=f"no answer within {timeout_seconds:g} s")
-    except anthropic.AnthropicError as error:
-        return replace(reply, error=storable(f"{error} {error.__cause__ or ''}".strip()))
-    return replace(
-        reply,
-        status=response.status_code,
-        raw=storable(response.text()),
-        request_id=(response.request_id or "")[:LONGEST_ID],
-    )
+        http, base_url = httpx2.Client(transport=OfflineClaude()), OFFLINE_URL
+    else:
+        http = bounded.bind(httpx2.Client())
+    if record:
+        cassette.recording(http, record)
+    sdk = anthropic.Anthropic(api_key=api_key or KEYLESS, base_url=base_url, max_retries=0, http_client=http)
+    return _Client(sdk)
 
 
-# --- reading a message ----------------------------------------------------------------------------------------------
+# --- a question -----------------------------------------------------------------------------------------------------
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="ignore")
+def _answered(client: _Client, request: dict[str, Any], exchange: Exchange) -> Response:
+    """The response to a question, asked again without a temperature where the API finds fault with the request."""
+    response = exchange.run(_sender(client, request))
+    bad = response.status == _BAD_REQUEST and not is_spent(response.status, response.error)
+    if not (bad and has_temperature(request)):
+        return response
+    again = exchange.run(_sender(client, without_temperature(request)))
+    if not again.error:
+        model = request["model"]
+        client.without_temperature.add(model)
+        log.warning("no temperature is sent to the model from now on", model=model, refused=response.error)
+    return again
 
 
-class _Block(_Part):
-    type: str
-    text: str | None = None
+def _sender(client: _Client, request: Mapping[str, Any]) -> Send:
+    return lambda seconds: client.sdk.messages.with_raw_response.create(**request, timeout=seconds)
 
 
-class _CacheCreation(_Part):
-    ephemeral_5m_input_tokens: Tokens = 0
+# --- the models -----------------------------------------------------------------------------------------------------
+
+Lifecycle = Literal["active", "deprecated", "retired", "unknown"]
 
 
-class _Usage(_Part):
-    input_tokens: Tokens
-    output_tokens: Tokens
-    cache_creation_input_tokens: Tokens | None = None
-    cache_read_input_tokens: Tokens | None = None
-    cache_creation: _CacheCreation | None = None
-
-    def usage(self) -> prices.Usage:
-        """For the price; cache writes of unknown lifetime count as the dearer hour's."""
-        written = self.cache_creation_input_tokens or 0
-        short = self.cache_creation.ephemeral_5m_input_tokens if self.cache_creation else 0
-        return prices.Usage(
-            input=self.input_tokens,
-            output=self.output_tokens,
-            cache_write_5m=short,
-            cache_write_1h=max(written - short, 0),
-            cache_read=self.cache_read_input_tokens or 0,
-        )
+class LookupFailed(Exception):
+    """The API could not be asked about a model; the text says why."""
 
 
-class _Refusal(_Part):
-    category: str | None = None
-    explanation: str | None = None
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What the API says of a model. `unknown` is one that it does not have; `detail` is for a person."""
 
-
-class _Message(_Part):
     model: str
-    content: list[_Block]
-    stop_reason: str | None
-    stop_details: _Refusal | None = None
-    usage: _Usage
+    lifecycle: Lifecycle
+    retires_at: datetime | None
+    detail: str
 
 
-def _judged(reply: ModelReply[AnswerType], answer_model: type[AnswerType]) -> ModelReply[AnswerType]:
-    """The reply with its message read: what it says, what it cost, and whether it is an answer."""
+class _ModelInfo(BaseModel):
+    """The part of the API's answer that matters. Older APIs tell no lifecycle: a model they have is active."""
+
+    display_name: str = ""
+    lifecycle: str | None = None
+    deprecated_at: AwareDatetime | None = None
+    retires_at: AwareDatetime | None = None
+
+
+def look_up(model: str) -> ModelFacts:
+    """What the API says of the model, within ten seconds. Raises `LookupFailed` when it cannot be asked.
+
+    A replay asks nobody: its models are those of the recording.
+    """
+    if source() == "replay":
+        return ModelFacts(model, "active", None, "not looked up: a recording answers")
+    if lacks_key():
+        raise LookupFailed("ANTHROPIC_API_KEY is not set")
+    client = _this_client()
+    with bounded.limits(seconds=LOOK_UP_SECONDS, most_bytes=MOST_BYTES) as bounds:
+        retrieve = client.sdk.models.with_raw_response.retrieve
+        response = Exchange(bounds, f"look up {model}").run(lambda seconds: retrieve(model, timeout=seconds))
+    if (response.status, response.error_type) == NO_SUCH_MODEL:
+        return ModelFacts(model, "unknown", None, response.error)
+    if response.error:
+        raise LookupFailed(response.error)
     try:
-        message = _Message.model_validate_json(reply.raw)
+        return _facts(model, _ModelInfo.model_validate_json(response.body))
     except ValidationError as error:
-        fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        place = ".".join(map(str, fault["loc"])) or "body"
-        return replace(reply, outcome="invalid_output", error=f"not a message: {place}: {fault['msg']}")
-    usage = message.usage.usage()
-    text = "".join(block.text or "" for block in message.content if block.type == "text")
-    reply = replace(
-        reply,
-        text=storable(text),
-        stop_reason=storable(message.stop_reason or "")[:LONGEST_REASON],
-        input_tokens=usage.input,
-        output_tokens=usage.output,
-        cache_write_tokens=usage.cache_write,
-        cache_read_tokens=usage.cache_read,
-        cost_usd=prices.cost(reply.model, usage),
-        priced=prices.is_priced(reply.model),
-    )
-    if fault_found := _unusable(message, text):
-        outcome, told = fault_found
-        return replace(reply, outcome=outcome, error=storable(told))
-    try:
-        return replace(reply, outcome="ok", parsed=decode_answer(answer_model, text))
-    except InvalidAnswer as error:
-        return replace(reply, outcome="invalid_output", error=storable(str(error)))
+        raise LookupFailed(storable(f"not a model: {first_faults(error, 'body')}", LONGEST_ERROR)) from error
 
 
-def _unusable(message: _Message, text: str) -> tuple[Outcome, str] | None:
-    """Why the message cannot hold an answer, before its text is looked at."""
-    if message.stop_reason == "refusal":
-        details = message.stop_details or _Refusal()
-        told = ": ".join(each for each in (details.category, details.explanation) if each)
-        return "refusal", f"the model refuses{' (' + told + ')' if told else ''}"
-    if message.stop_reason not in COMPLETE:
-        return "invalid_output", f"the answer is not complete: stop reason {message.stop_reason}"
-    if not text:
-        return "invalid_output", "the answer has no text"
-    return None
+def _facts(model: str, info: _ModelInfo) -> ModelFacts:
+    name = storable(info.display_name)[:LONGEST_ID]
+    for lifecycle in get_args(Lifecycle):
+        if info.lifecycle == lifecycle:
+            return ModelFacts(model, lifecycle, info.retires_at, name)
+    told = f"{name} ({storable(info.lifecycle)[:LONGEST_ID]})" if info.lifecycle else name
+    return ModelFacts(model, "active", info.retires_at, told)

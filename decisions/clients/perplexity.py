@@ -1,75 +1,67 @@
 """The Agent API of Perplexity: one question to the news search.
 
-Chat completions, which this service was known for, ended on 2026-09-27; a key that still meets their error is told so.
-`research` never raises for what the server or the network can do; nothing is retried here. In a sandbox without
-`PERPLEXITY_API_KEY` the offline model answers at the transport, through the same code.
+`research` returns a `ResearchReply`, whatever the server does; the caller stores it before it uses the answer. One
+deadline and one size hold for all of it: connecting, attempts, the pauses between them, and an answer that comes drop
+by drop. In a sandbox without `PERPLEXITY_API_KEY` the offline model answers at the transport, and with `MODEL_REPLAY` a
+recording does, both through the same code.
 """
 
 import os
+import random
 import time
-from collections.abc import Sequence
-from dataclasses import replace
-from decimal import Decimal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import httpx
 from django.conf import settings
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from decisions.clients import prices
-from decisions.clients.reply import LONGEST_ID, LONGEST_REASON, ResearchReply, Tokens, storable
+from decisions.clients import bounded, cassette
+from decisions.clients.attempts import asked_pause, is_passing, pause_before_next
+from decisions.clients.perplexity_response import error_of, judged
+from decisions.clients.reply import LONGEST_ERROR, ResearchReply, Source, storable
 from decisions.prompts import RESEARCH_SYSTEM
-from decisions.schemas import Citation, InvalidAnswer, ResearchAnswer, decode_answer, output_schema
+from decisions.schemas import ResearchAnswer, output_schema
 
-BASE_URL = "https://api.perplexity.ai"
 OFFLINE_URL = "https://offline.invalid"
 PATH = "/v1/responses"
+MOST_BYTES = 1_000_000
+"""Of everything that is received for one question."""
 MAX_OUTPUT_TOKENS = 1500
-MOST_CITATIONS = 20
 CONNECT_SECONDS = 5.0
 
-_MOVED = ("chat_completions_not_available", "agent_api_migration_required")
+
+def source() -> Source:
+    """Who answers: a recording where one is set, the offline model for want of a key (in the sandbox only, since it
+    makes its answers up), else the service."""
+    if settings.MODEL_REPLAY:
+        return "replay"
+    return "offline" if settings.SANDBOX and not settings.PERPLEXITY_API_KEY else "live"
 
 
-def is_offline() -> bool:
-    """Whether the offline model answers, for want of a key: in the sandbox only, since it makes its answers up."""
-    return settings.SANDBOX and not settings.PERPLEXITY_API_KEY
+def research(query: str, *, model: str, timeout_seconds: float, now: datetime, occasion: str = "") -> ResearchReply:
+    """Search the news of the last day for `query`. Never raises for what the server or the network can do.
 
-
-def research(query: str, *, model: str, timeout_seconds: float) -> ResearchReply:
-    """Search the news of the last day for `query`. `timeout_seconds` bounds each phase of the request."""
-    reply = ResearchReply(
-        purpose="research", model=model, outcome="error", latency_ms=0, source="offline" if is_offline() else "live"
-    )
-    if not (settings.PERPLEXITY_API_KEY or is_offline()):
+    `timeout_seconds` bounds the whole. `now` is wall time, which the pages' dates are held against: the search looks at
+    the world as it is. `occasion` names the question in a recording.
+    """
+    reply = ResearchReply(purpose="research", model=model, outcome="error", latency_ms=0, attempts=0, source=source())
+    if reply.source == "live" and not settings.PERPLEXITY_API_KEY:
         return replace(reply, error="PERPLEXITY_API_KEY is not set")
-    client = _client(os.getpid(), settings.PERPLEXITY_API_KEY)
-    timeout = httpx.Timeout(timeout_seconds, connect=min(CONNECT_SECONDS, timeout_seconds))
-    started = time.monotonic()
-    try:
-        response = client.post(PATH, json=_request(query, model), timeout=timeout)
-        reply = replace(reply, status=response.status_code, raw=storable(response.text))
-        reply = _judged(reply, response)
-    except httpx.TimeoutException:
-        reply = replace(reply, error=f"no answer within {timeout_seconds:g} s")
-    except httpx.HTTPError as error:
-        reply = replace(reply, error=storable(f"no connection: {error}"))
-    return replace(reply, latency_ms=round((time.monotonic() - started) * 1000))
+    client = _this_client()
+    with bounded.limits(seconds=timeout_seconds, most_bytes=MOST_BYTES) as bounds:
+        question = _Question(client, build_request(query, model), f"research {occasion}".strip(), bounds, now)
+        reply = question.ask(reply)
+    if not reply.error:
+        reply = judged(reply, now)
+    return replace(reply, latency_ms=round(bounds.spent() * 1000))
 
 
-@lru_cache(maxsize=1)
-def _client(_process: int, api_key: str) -> httpx.Client:
-    """The client of this process: a child that forked after it was built gets one of its own."""
-    if api_key:
-        return httpx.Client(base_url=BASE_URL, headers={"Authorization": f"Bearer {api_key}"})
-    from decisions.sandbox.offline_transport import OfflinePerplexity
-
-    return httpx.Client(base_url=OFFLINE_URL, transport=OfflinePerplexity())
-
-
-def _request(query: str, model: str) -> dict[str, Any]:
-    """The body. The server refuses any key it does not know."""
+def build_request(query: str, model: str) -> dict[str, Any]:
+    """The body. The server refuses any key that it does not know."""
     return {
         "model": model,
         "instructions": RESEARCH_SYSTEM,
@@ -84,133 +76,123 @@ def _request(query: str, model: str) -> dict[str, Any]:
     }
 
 
-# --- reading a response ---------------------------------------------------------------------------------------------
+# --- one client a process -------------------------------------------------------------------------------------------
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-
-class _Fault(_Part):
-    message: str = ""
-    type: str | None = None
-    code: str | int | None = None
-
-
-class _ErrorBody(_Part):
-    error: _Fault
-
-
-class _Page(_Part):
-    url: str
-    title: str | None = None
-    date: str | None = None
-
-
-class _Content(_Part):
-    type: str
-    text: str | None = None
-
-
-class _Item(_Part):
-    type: str
-    results: list[_Page] | None = None
-    content: list[_Content] | None = None
-
-
-class _Cost(_Part):
-    total_cost: Decimal | None = Field(default=None, ge=0, lt=100_000, allow_inf_nan=False)
-
-
-class _Usage(_Part):
-    input_tokens: Tokens = 0
-    output_tokens: Tokens = 0
-    cost: _Cost | None = None
-
-
-class _Incomplete(_Part):
-    reason: str = ""
-
-
-class _Response(_Part):
-    id: str = ""
-    status: str
-    error: _Fault | None = None
-    incomplete_details: _Incomplete | None = None
-    output: list[_Item] = Field(default_factory=list)
-    usage: _Usage | None = None
-
-
-def _judged(reply: ResearchReply, response: httpx.Response) -> ResearchReply:
-    """The reply with its response read: what was found, what it cost, and whether it is an answer."""
-    if response.status_code != httpx.codes.OK:
-        retry_after = response.headers.get("retry-after", "")
-        return replace(reply, error=storable(_refused(response)), retry_after=retry_after)
-    try:
-        body = _Response.model_validate_json(reply.raw)
-    except ValidationError as error:
-        fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        place = ".".join(map(str, fault["loc"])) or "body"
-        return replace(reply, outcome="invalid_output", error=f"not a response: {place}: {fault['msg']}")
-    text = _text(body.output)
-    reply = replace(
-        reply,
-        text=storable(text),
-        request_id=storable(body.id)[:LONGEST_ID],
-        stop_reason=storable(body.status)[:LONGEST_REASON],
-        citations=_citations(body.output),
-        **_priced(reply.model, body.usage),
-    )
-    if body.status != "completed":
-        return replace(reply, error=storable(_unfinished(body)))
-    try:
-        return replace(reply, outcome="ok", parsed=decode_answer(ResearchAnswer, text))
-    except InvalidAnswer as error:
-        return replace(reply, outcome="invalid_output", error=storable(str(error)))
-
-
-def _refused(response: httpx.Response) -> str:
-    """What an HTTP error means, in words."""
-    try:
-        fault = _ErrorBody.model_validate_json(response.text).error
-    except ValidationError:
-        return f"HTTP {response.status_code}: {response.text[:200]}"
-    if str(fault.code) in _MOVED or str(fault.type) in _MOVED:
-        return f"HTTP {response.status_code}: the API has moved, the key is not wrong: {fault.message}"
-    return f"HTTP {response.status_code}: {fault.message or fault.type or fault.code}"
-
-
-def _unfinished(body: _Response) -> str:
-    details = [
-        body.error.message if body.error else "",
-        body.incomplete_details.reason if body.incomplete_details else "",
-    ]
-    return ": ".join([f"the search ended {body.status}", *(each for each in details if each)])
-
-
-def _text(output: Sequence[_Item]) -> str:
-    contents = [content for item in output if item.type == "message" for content in item.content or ()]
-    return "".join(content.text or "" for content in contents if content.type == "output_text")
-
-
-def _citations(output: Sequence[_Item]) -> tuple[Citation, ...]:
-    """The pages found, each address once. Only web addresses short enough to be real are kept."""
-    pages = {page.url: page for item in output if item.type == "search_results" for page in item.results or ()}
-    kept = [page for url, page in pages.items() if url.startswith(("https://", "http://")) and len(url) <= 2000]
-    return tuple(
-        Citation(url=storable(page.url), title=storable(page.title or "")[:500], date=storable(page.date or "")[:40])
-        for page in kept[:MOST_CITATIONS]
+def _this_client() -> httpx.Client:
+    return _client(
+        os.getpid(),
+        source(),
+        settings.PERPLEXITY_API_KEY,
+        settings.PERPLEXITY_BASE_URL,
+        settings.MODEL_RECORD,
+        settings.MODEL_REPLAY,
     )
 
 
-def _priced(model: str, used: _Usage | None) -> dict[str, Any]:
-    """Tokens and cost: the server's own figure where it gives one, else the table's."""
-    usage = prices.Usage(input=used.input_tokens, output=used.output_tokens) if used else prices.Usage()
-    charged = used.cost.total_cost if used and used.cost else None
-    cost = prices.cost(model, usage, web_searches=1) if charged is None else charged.quantize(prices.CENT_FRACTION)
-    return {
-        "input_tokens": usage.input,
-        "output_tokens": usage.output,
-        "cost_usd": cost,
-        "priced": charged is not None or prices.is_priced(model),
-    }
+@lru_cache(maxsize=1)
+def _client(
+    _process: int, answering: Source, api_key: str, base_url: str, record: Path | None, recorded: Path | None
+) -> httpx.Client:
+    """The client of this process: a child that forked after it was built gets one of its own, and so do new settings.
+
+    It follows no redirect: a request carries the key.
+    """
+    if recorded:
+        client = httpx.Client(base_url=base_url, transport=cassette.replaying(httpx, recorded))
+    elif answering == "offline":
+        from decisions.sandbox.offline_transport import OfflinePerplexity
+
+        client = httpx.Client(base_url=OFFLINE_URL, transport=OfflinePerplexity())
+    else:
+        client = bounded.bind(httpx.Client(base_url=base_url, headers={"Authorization": f"Bearer {api_key}"}))
+    return cassette.recording(client, record) if record else client
+
+
+# --- the attempts at a question -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """One question, asked until there is an answer, a lasting failure, or no time.
+
+    What is told of a failure follows from the responses alone, not from the clock: it is shown to the analyst, and a
+    replay must show the same.
+    """
+
+    client: httpx.Client
+    request: Mapping[str, Any]
+    name: str
+    bounds: bounded.Bounds
+    now: datetime
+
+    def ask(self, reply: ResearchReply) -> ResearchReply:
+        """The reply with the last response in it; `error` is empty for one that may hold an answer."""
+        before, attempt = "", 1
+        while True:
+            try:
+                tried, headers, final = self._attempt(replace(reply, attempts=attempt))
+            except cassette.Miss as miss:
+                # In a later attempt: the recorded run had no time left for it, and ended with the one before.
+                return replace(reply, error=reply.error or storable(str(miss), LONGEST_ERROR))
+            pause = None if final else self._pause(tried, headers)
+            reply = replace(tried, error=self._told(tried, headers, before))
+            if pause is None:
+                return reply
+            if reply.source != "replay":
+                time.sleep(pause)
+            before, attempt = tried.error, attempt + 1
+
+    def _attempt(self, reply: ResearchReply) -> tuple[ResearchReply, Mapping[str, str], bool]:
+        """The reply with one response in it, its headers, and whether another attempt would end alike."""
+        try:
+            response = self._send(reply.attempts)
+        except httpx.HTTPError as error:
+            unanswered = replace(reply, status=None, raw="", retry_after="", error=self._unanswered(error))
+            return unanswered, {}, bool(self.bounds.broken) or isinstance(error, httpx.DecodingError)
+        status, body = response.status_code, storable(response.text)
+        told = "" if status == httpx.codes.OK else error_of(status, body)
+        retry_after = storable(response.headers.get("retry-after", ""))
+        return replace(reply, status=status, raw=body, retry_after=retry_after, error=told), response.headers, not told
+
+    def _send(self, attempt: int) -> httpx.Response:
+        token = cassette.occasion.set(self.name if attempt == 1 else f"{self.name} attempt {attempt}")
+        left = self.bounds.remaining()
+        try:
+            timeout = httpx.Timeout(left, connect=min(CONNECT_SECONDS, left))
+            return self.client.post(PATH, json=self.request, timeout=timeout)
+        finally:
+            cassette.occasion.reset(token)
+
+    def _pause(self, reply: ResearchReply, headers: Mapping[str, str]) -> float | None:
+        """Seconds until the next attempt, or None for no other."""
+        return pause_before_next(
+            reply.attempts,
+            reply.status,
+            headers,
+            remaining=self.bounds.remaining(),
+            chance=random.random(),  # noqa: S311 - spreads pauses, guards nothing
+            now=self.now,
+        )
+
+    def _unanswered(self, error: httpx.HTTPError) -> str:
+        """What came in place of a response, in words."""
+        if isinstance(error, httpx.DecodingError):
+            return "the answer is compressed, which was not asked for"
+        if isinstance(error, httpx.ConnectTimeout):
+            return "the connection failed: nobody took it in time"
+        if isinstance(error, httpx.TimeoutException):
+            return f"no answer within {self.bounds.seconds:g} s"
+        return storable(f"the connection failed: {str(error) or type(error).__name__}", LONGEST_ERROR)
+
+    def _told(self, reply: ResearchReply, headers: Mapping[str, str], before: str) -> str:
+        """The failure, with what the server asks for, how often it was tried, and what came before if that was of
+        another kind. Empty for none."""
+        if not reply.error:
+            return ""
+        asked = asked_pause(headers, self.now) if is_passing(reply.status, headers) else None
+        told = [reply.error]
+        told += [] if asked is None else [f"it asks to wait {asked:.0f} s"]
+        told += [f"tried {reply.attempts} times"] if reply.attempts > 1 else []
+        told += [f"before that {before}"] if before not in ("", reply.error) else []
+        return storable("; ".join(told), 2 * LONGEST_ERROR)

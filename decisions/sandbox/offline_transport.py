@@ -5,26 +5,45 @@ A request that the offline model has no rules for is answered like a bad request
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
 import httpx2
+from django.conf import settings
 
-from decisions.sandbox.offline_model import UnknownQuestion, answer
+from decisions.sandbox import offline_model, reckless_model
+from decisions.sandbox.offline_model import UnknownQuestion
+
+Answer = Callable[[Mapping[str, Any]], dict[str, Any]]
+
+ANSWERS: Mapping[str, Answer] = {"disciplined": offline_model.answer, "reckless": reckless_model.answer}
+"""The offline models by their names in `SANDBOX_MODEL`."""
 
 CHARACTERS_A_TOKEN = 4
 """A usual estimate for English text and JSON; the offline figures serve the ledger, not a bill."""
 
+NO_PAGE = {
+    "url": "https://offline.invalid/no-page",
+    "title": "Offline model: nothing was searched, and this is no page",
+    "date": None,
+}
+"""What every offline answer rests on: an address that is reserved for never being one."""
+
 
 class OfflineClaude(httpx2.BaseTransport):
-    """Answers `POST /v1/messages`."""
+    """Answers `POST /v1/messages`, and says of every model that it is there."""
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        folder, _, model = request.url.path.rpartition("/")
+        if request.method == "GET" and folder == "/v1/models":
+            told = {"id": model, "type": "model", "display_name": "the offline model", "lifecycle": "active"}
+            return httpx2.Response(200, json=told, request=request)
         if request.url.path != "/v1/messages":
             return httpx2.Response(404, json=_claude_fault("not_found_error", request.url.path), request=request)
         content = request.read()
         try:
-            text = json.dumps(answer(json.loads(content)))
+            text = _answered(content)
         except UnknownQuestion as error:
             return httpx2.Response(400, json=_claude_fault("invalid_request_error", str(error)), request=request)
         name = _name(content)
@@ -40,10 +59,14 @@ class OfflinePerplexity(httpx.BaseTransport):
             return httpx.Response(404, json={"error": {"message": request.url.path, "code": 404}}, request=request)
         content = request.read()
         try:
-            text = json.dumps(answer(json.loads(content)))
+            text = _answered(content)
         except UnknownQuestion as error:
             return httpx.Response(400, json={"error": {"message": str(error), "code": 400}}, request=request)
         return httpx.Response(200, json=_response(_name(content), text, len(content)), request=request)
+
+
+def _answered(content: bytes) -> str:
+    return json.dumps(ANSWERS[settings.SANDBOX_MODEL](json.loads(content)))
 
 
 def _name(content: bytes) -> str:
@@ -79,7 +102,7 @@ def _response(name: str, text: str, characters_in: int) -> dict[str, Any]:
         "id": f"resp_offline_{name}",
         "status": "completed",
         "output": [
-            {"type": "search_results", "results": []},
+            {"type": "search_results", "results": [NO_PAGE]},
             {"type": "message", "content": [{"type": "output_text", "text": text}]},
         ],
         "usage": {

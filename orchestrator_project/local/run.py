@@ -78,7 +78,9 @@ class Run:
             self.supervisor.stop()
 
     def _prepare(self) -> None:
-        if not settings.ANTHROPIC_API_KEY:
+        if settings.MODEL_REPLAY:
+            self.say(f"*** MODEL_REPLAY: the recording in {settings.MODEL_REPLAY} answers. No model is asked. ***")
+        elif not settings.ANTHROPIC_API_KEY:
             self.say("*** No ANTHROPIC_API_KEY: the OFFLINE rule-based model answers. No real model is asked. ***")
         with closing(streams.connect()) as client:
             client.ping()
@@ -202,6 +204,9 @@ class Run:
             "SANDBOX_LOCKSTEP": str(self.options["lockstep"]).lower(),
             "PYTHONUNBUFFERED": "1",
         }
+        for name in ("MODEL_RECORD", "MODEL_REPLAY"):  # a relative path would be another one in a child's folder
+            if folder := getattr(settings, name):
+                own[name] = str(folder)
         if settings.FLOWER_BASIC_AUTH:
             own["FLOWER_BASIC_AUTH"] = settings.FLOWER_BASIC_AUTH
         return {**os.environ, **own}

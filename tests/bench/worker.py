@@ -15,6 +15,7 @@ from orchestrator_project.celery import app as app
 django.setup()
 
 from decisions import outbox  # noqa: E402 - models can be imported only now
+from decisions.sandbox.offline_model import user_text  # noqa: E402 - beside it
 
 HOPS = ("cycle", "screen", "research", "analyze", "risk", "execute")
 DONE_STREAM = "bench:done"
@@ -23,7 +24,7 @@ OPENED = "SIM0-USDT-SWAP"
 
 def instant(request: dict[str, Any]) -> dict[str, Any]:
     """An answer without a thought: a signal, and OPEN_LONG for SIM0 or HOLD for the others."""
-    question = request["messages"][0]["content"]
+    question = user_text(request)
     if "technical_indicators" not in question:
         return {"signal": True, "reason": "instant"}
     opens = f'"{OPENED}"' in question
@@ -41,7 +42,7 @@ def instant(request: dict[str, Any]) -> dict[str, Any]:
             "limit_price": None,
             "leverage": None,
             "research_request": None,
-            "cited_facts": [],
+            "cited_facts": [{"path": "symbol", "value": symbol}],
         },
         "confidence": 0.5,
         "strategy_used": "momentum_breakout" if opens else "none",

@@ -20,8 +20,7 @@ def models(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedM
     scripted = ScriptedModels()
     with serving(scripted) as url:
         settings.ANTHROPIC_API_KEY = settings.PERPLEXITY_API_KEY = KEY
-        monkeypatch.setenv("ANTHROPIC_BASE_URL", url)
-        monkeypatch.setattr(perplexity, "BASE_URL", url)
+        settings.ANTHROPIC_BASE_URL = settings.PERPLEXITY_BASE_URL = url
         claude._client.cache_clear()
         perplexity._client.cache_clear()
         yield scripted

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from decisions.clients import perplexity
 from decisions.prompts import sections
+from decisions.sandbox.offline_model import user_text
 from tests.integration.decisions.build import BTC
 
 Question = Literal["screen", "analyze", "research"]
@@ -73,6 +74,7 @@ class Reply:
 
     body: dict[str, Any] = field(default_factory=dict)
     status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 def refusal() -> Reply:
@@ -80,7 +82,9 @@ def refusal() -> Reply:
 
 
 def overloaded() -> Reply:
-    return Reply({"type": "error", "error": {"type": "overloaded_error", "message": "come back later"}}, 529)
+    """The service is overloaded, and says that asking again at once is of no use."""
+    error = {"type": "overloaded_error", "message": "come back later"}
+    return Reply({"type": "error", "error": error}, 529, {"x-should-retry": "false"})
 
 
 def _message(text: str, **changes: Any) -> dict[str, Any]:
@@ -97,7 +101,7 @@ def _message(text: str, **changes: Any) -> dict[str, Any]:
 
 
 def _response(text: str) -> dict[str, Any]:
-    results = [{"url": "https://example.org/a", "title": "A", "date": "2026-02-07"}]
+    results = [{"url": "https://example.org/a", "title": "A", "date": None}]
     return {
         "id": "resp_1",
         "status": "completed",
@@ -134,7 +138,7 @@ class ScriptedModels:
     def shown(self, number: int = -1) -> dict[str, Any]:
         """The sections of an analysis prompt, by default the last one's."""
         prompts = [body for question, body in self.asked if question == "analyze"]
-        return sections(prompts[number]["messages"][0]["content"])
+        return sections(user_text(prompts[number]))
 
     def answer(self, path: str, body: dict[str, Any]) -> Reply:
         question = _question(path, body)
@@ -168,6 +172,8 @@ def _handler(models: ScriptedModels) -> type[BaseHTTPRequestHandler]:
             reply = models.answer(self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             content = json.dumps(reply.body).encode()
             self.send_response(reply.status)
+            for name, value in reply.headers.items():
+                self.send_header(name, value)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
