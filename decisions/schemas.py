@@ -106,7 +106,7 @@ class CitedFact(Answer):
         description="Path of a field that was shown, like indicators.1H.rsi_14."
     )
     value: Annotated[float, Field(allow_inf_nan=False)] | Annotated[str, *_text(200, slack=1)] = Field(
-        description="Its value, exactly as shown."
+        description="Its value, exactly as shown and in the same unit."
     )
 
 
@@ -124,16 +124,24 @@ class Decision(Answer):
     action: Action
     symbol: messages.Symbol
     size_pct: Annotated[NotNegative, Field(le=1)] = Field(
-        description="Notional as a fraction of equity: of the new position for an opening, of the increment for ADD, "
-        "of what is taken off for REDUCE; 0 for CLOSE and HOLD."
+        description="Notional as a fraction of equity (0.03 is 3 %): of the new position for an opening, of the "
+        "increment for ADD, of what is taken off for REDUCE; 0 for CLOSE and HOLD."
     )
-    entry_price: NotNegative | None = Field(description="Expected entry price, for the record only; null for none.")
-    stop_loss: NotNegative | None = Field(description="Stop price; required to open or add, else null.")
-    take_profit: NotNegative | None = Field(description="Target price; required to open or add, else null.")
+    entry_price: NotNegative | None = Field(
+        description="Expected entry price in quote currency, for the record only; null for none."
+    )
+    stop_loss: NotNegative | None = Field(
+        description="Stop price in quote currency; required to open or add, else null."
+    )
+    take_profit: NotNegative | None = Field(
+        description="Target price in quote currency; required to open or add, else null."
+    )
     order_type: OrderType
-    limit_price: NotNegative | None = Field(description="Passive limit price for a limit order, else null.")
+    limit_price: NotNegative | None = Field(
+        description="Passive limit price in quote currency for a limit order, else null."
+    )
     leverage: Annotated[Annotated[Positive, Field(le=125)] | None, BeforeValidator(_none_for_zero)] = Field(
-        description="Leverage, null for 1."
+        description="Leverage, notional / margin; null for 1."
     )
     research_request: Sentence | None = Field(
         description="A question for the news search when an answer would change the decision, else null."
@@ -161,7 +169,7 @@ class ResearchAnswer(Answer):
     key_points: Sentences
     trading_implication: Paragraph
     confidence: Confidence
-    sources: Annotated[tuple[Annotated[str, *_text(500, slack=1)], ...], Field(max_length=30)] = Field(
+    sources: Annotated[tuple[Annotated[str, *_text(500)], ...], Field(max_length=100)] = Field(
         description="Addresses of the pages used."
     )
 
@@ -194,7 +202,9 @@ class DeepReflectionResult(Answer):
     updated_playbook: Playbook
     pattern_insights: Sentences
     bias_findings: Sentences
-    discipline_score: Annotated[int, Field(ge=0, le=100, description="0 (none) to 100 (every rule was kept).")]
+    discipline_score: Annotated[
+        int, Field(ge=0, le=100, description="Points from 0 (no rule was kept) to 100 (every rule was kept).")
+    ]
     summary: Paragraph
 
 

@@ -54,7 +54,7 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
         asked = _asked(request)
         if "sentiment" in asked:
             return _researched(str(request["input"]))
-        shown = sections(request["messages"][-1]["content"])
+        shown = sections(user_text(request))
         if "signal" in asked:
             return _screened(shown)
         if "decision" in asked:
@@ -62,6 +62,12 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     except (KeyError, TypeError, IndexError) as error:
         raise UnknownQuestion(f"the request has no {error}") from error
     raise UnknownQuestion(f"no rules for an answer of {', '.join(sorted(asked))}")
+
+
+def user_text(request: Mapping[str, Any]) -> str:
+    """What a Messages request asks: the content of its last message, a text or text blocks one after another."""
+    content = request["messages"][-1]["content"]
+    return content if isinstance(content, str) else "\n".join(block["text"] for block in content)
 
 
 def _asked(request: Mapping[str, Any]) -> Mapping[str, Any]:

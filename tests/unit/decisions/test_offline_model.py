@@ -9,8 +9,17 @@ from typing import Any
 
 import pytest
 
+from decisions.grounding import faults_of
 from decisions.messages import AccountState, MarketSnapshot, Position
-from decisions.prompts import AllowedActions, Prompt, Research, allowed_actions, analysis_prompt, screening_prompt
+from decisions.prompts import (
+    AllowedActions,
+    Prompt,
+    Research,
+    allowed_actions,
+    analysis_prompt,
+    screening_prompt,
+    sections,
+)
 from decisions.sandbox.offline_model import SIGNATURE, UnknownQuestion, answer
 from decisions.schemas import (
     AnalysisAnswer,
@@ -59,8 +68,9 @@ def position(**changes: Any) -> Position:
 
 
 def request(prompt: Prompt, model: Any) -> dict[str, Any]:
+    blocks = [{"type": "text", "text": text} for text in (prompt.reference, prompt.user) if text]
     return {
-        "messages": [{"role": "user", "content": prompt.user}],
+        "messages": [{"role": "user", "content": blocks}],
         "output_config": {"format": {"type": "json_schema", "schema": output_schema(model)}},
     }
 
@@ -77,6 +87,7 @@ def analysed(
     allowed: AllowedActions | None = None,
     research: Research | None = None,
 ) -> AnalysisAnswer:
+    """The answer, which rests on facts as they were shown whatever it is."""
     prompt = analysis_prompt(
         snapshot=seen,
         positions=[held] if held else [],
@@ -87,7 +98,9 @@ def analysed(
         allowed=allowed or allowed_actions(has_position=held is not None, blocked=None),
         limits={},
     )
-    return decode_answer(AnalysisAnswer, json.dumps(answer(request(prompt, AnalysisAnswer))))
+    decoded = decode_answer(AnalysisAnswer, json.dumps(answer(request(prompt, AnalysisAnswer))))
+    assert faults_of(decoded.decision, sections(prompt.text)) == ()
+    return decoded
 
 
 def over_time(count: int, **changes: Any) -> list[AnalysisAnswer]:
@@ -115,6 +128,12 @@ def test_a_question_without_rules_is_refused() -> None:
 
 def test_the_same_question_has_the_same_answer() -> None:
     assert analysed(snapshot()) == analysed(snapshot())
+
+
+def test_a_question_may_be_one_text_or_text_blocks() -> None:
+    blocks = request(screening_prompt(snapshot()), ScreenAnswer)
+    text = blocks | {"messages": [{"role": "user", "content": screening_prompt(snapshot()).text}]}
+    assert answer(text) == answer(blocks)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What is believed of a model's answer, and the schema that asks for it."""
 
 import json
+import re
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
@@ -126,28 +127,100 @@ def test_a_reason_somewhat_over_its_length_is_no_reason_to_lose_the_answer() -> 
     assert decode_answer(ScreenAnswer, text).signal
 
 
-def parts(schema: Any) -> Iterator[dict[str, Any]]:
-    """Every schema inside a schema."""
-    if isinstance(schema, dict):
-        if "type" in schema or "enum" in schema or "anyOf" in schema:
-            yield schema
-        for each in schema.values():
-            yield from parts(each)
-    elif isinstance(schema, list):
-        for each in schema:
-            yield from parts(each)
+def parts(schema: Any, place: str = "answer") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every schema inside a schema with its place, itself first. Raises `RecursionError` for one that holds itself."""
+    yield place, schema
+    for name, member in schema.get("properties", {}).items():
+        yield from parts(member, f"{place}.{name}")
+    if "items" in schema:
+        yield from parts(schema["items"], f"{place}[]")
+    for number, variant in enumerate(schema.get("anyOf", ())):
+        yield from parts(variant, f"{place}|{number}")
+
+
+KEYWORDS = {
+    "object": {"type", "description", "properties", "required", "additionalProperties"},
+    "array": {"type", "description", "items"},
+    "string": {"type", "description", "format"},
+}
+"""What stands in a schema of each type; the API refuses numeric and length constraints, among others."""
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_schema_keeps_to_what_the_api_accepts(model: type[BaseModel]) -> None:
-    found = list(parts(output_schema(model)))
-    allowed = {"type", "enum", "anyOf", "description", "properties", "required", "additionalProperties", "items"}
-    assert all(set(each) <= allowed | {"format"} for each in found)
-    objects = [each for each in found if each.get("type") == "object"]
-    assert all(each["additionalProperties"] is False for each in objects)
-    optional = sum(len(each["properties"]) - len(each["required"]) for each in objects)
+    found = dict(parts(output_schema(model)))
+    for place, each in found.items():
+        if "enum" in each:
+            assert set(each) <= {"enum", "description"}, place
+            assert all(isinstance(member, str) for member in each["enum"]), place
+        elif "anyOf" in each:
+            assert set(each) <= {"anyOf", "description"}, place
+        else:
+            assert set(each) <= KEYWORDS.get(each["type"], {"type", "description"}), place
+    optional = sum(len(each["properties"]) - len(each["required"]) for each in found.values() if "properties" in each)
     assert optional <= 24
-    assert sum("anyOf" in each for each in found) <= 16
+    assert sum("anyOf" in each for each in found.values()) <= 16
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_no_object_has_free_keys_or_none(model: type[BaseModel]) -> None:
+    objects = {place: each for place, each in parts(output_schema(model)) if each.get("type") == "object"}
+    assert all(each["additionalProperties"] is False for each in objects.values())
+    assert all(each["properties"] for each in objects.values())
+    assert all(set(each["required"]) <= set(each["properties"]) for each in objects.values())
+
+
+def has_number(schema: dict[str, Any]) -> bool:
+    return any(each.get("type") in ("number", "integer") for each in (schema, *schema.get("anyOf", ())))
+
+
+UNITS = re.compile(r"quote currency|fraction of equity|notional / margin|Probability|Points|same unit")
+
+
+@pytest.mark.parametrize("model", [ScreenAnswer, AnalysisAnswer, ResearchAnswer, TradeReview])
+def test_every_number_is_asked_for_with_its_unit(model: type[BaseModel]) -> None:
+    numbers = [(place, each) for place, each in parts(output_schema(model)) if "|" not in place and has_number(each)]
+    assert [place for place, each in numbers if not UNITS.search(each.get("description", ""))] == []
+
+
+RESEARCH = {
+    "summary": "Inflows rose.",
+    "sentiment": "bullish",
+    "impact_level": "medium",
+    "time_horizon": "short",
+    "key_points": ["one"],
+    "trading_implication": "none",
+    "confidence": 0.5,
+    "sources": ["https://example.org/a"],
+}
+
+
+def enlarged(document: Any) -> Iterator[Any]:
+    """The document once for each of its texts and lists, with that one made far too long."""
+    if isinstance(document, str):
+        yield "x" * 10_000
+    elif isinstance(document, list):
+        yield [*document] * 1000 or ["x"] * 1000
+        for place, member in enumerate(document):
+            yield from ([*document[:place], longer, *document[place + 1 :]] for longer in enlarged(member))
+    elif isinstance(document, dict):
+        for name, member in document.items():
+            yield from ({**document, name: longer} for longer in enlarged(member))
+
+
+@pytest.mark.parametrize(
+    ("model", "document"),
+    [
+        (ScreenAnswer, {"signal": True, "reason": "x"}),
+        (AnalysisAnswer, analysis(research_request="Why?")),
+        (ResearchAnswer, RESEARCH),
+    ],
+)
+def test_every_text_and_list_has_a_bound(model: type[BaseModel], document: dict[str, Any]) -> None:
+    decode_answer(model, json.dumps(document))
+    for too_long in enlarged(document):
+        with pytest.raises(InvalidAnswer):
+            decode_answer(model, json.dumps(too_long))
 
 
 def test_bounds_are_told_in_words_and_decimals_asked_for_as_numbers() -> None:
@@ -155,6 +228,7 @@ def test_bounds_are_told_in_words_and_decimals_asked_for_as_numbers() -> None:
     assert decision["size_pct"]["type"] == "number"
     assert decision["size_pct"]["description"].endswith("At least 0. At most 1.")
     assert decision["stop_loss"]["anyOf"] == [{"type": "number", "description": "At least 0."}, {"type": "null"}]
+    assert decision["stop_loss"]["description"].startswith("Stop price in quote currency;")
     assert decision["action"]["enum"] == ["OPEN_LONG", "OPEN_SHORT", "CLOSE", "ADD", "REDUCE", "HOLD"]
     assert output_schema(ScreenAnswer)["properties"]["reason"]["description"] == (
         "Why, in one sentence. At most 160 characters."
