@@ -10,8 +10,11 @@ from django.db import transaction
 
 from decisions.calendar import KNOWN_EVENTS
 from decisions.clock import wall_now
-from decisions.models import ScheduledEvent
+from decisions.models import CalendarFeed, ScheduledEvent
 from journal.services import seed_first_playbook
+
+KNOWN_DATES = "Dates known to this program"
+"""Its row among the calendar feeds says that they have been read, once."""
 
 
 class Command(BaseCommand):
@@ -28,6 +31,13 @@ class Command(BaseCommand):
         self._seed_administrator(options["admin_username"])
 
     def _seed_events(self) -> None:
+        """Once in a database's life: what a feed or a person moved since must not come back."""
+        now = wall_now()
+        _, is_first = CalendarFeed.objects.get_or_create(
+            name=KNOWN_DATES, defaults={"tried_at": now, "fetched_at": now}
+        )
+        if not is_first:
+            return
         for event in KNOWN_EVENTS:
             ScheduledEvent.objects.get_or_create(
                 name=event.name,
@@ -37,9 +47,10 @@ class Command(BaseCommand):
                     "impact": event.impact,
                     "currency": event.currency,
                     "source": event.source,
-                    "fetched_at": wall_now(),
+                    "fetched_at": now,
                 },
             )
+        self.stdout.write(f"{len(KNOWN_EVENTS)} scheduled events written")
 
     def _seed_administrator(self, username: str) -> None:
         users = get_user_model().objects
