@@ -155,14 +155,15 @@ register(
 
 @admin.register(models.ScheduledEvent)
 class ScheduledEventAdmin(EditableAdmin):
-    """The news calendar, the one table here that people keep."""
+    """The news calendar, the one table here that people keep. What a person saves, no feed replaces."""
 
-    list_display = ("name", "kind", "scheduled_at", "impact", "currency", "source", "fetched_at")
-    list_filter = ("kind", "impact", "currency")
+    list_display = ("name", "kind", "scheduled_at", "impact", "currency", "source", "fetched_at", "manual")
+    list_filter = ("kind", "impact", "currency", "manual")
     search_fields = ("name", "source")
     date_hierarchy = "scheduled_at"
     ordering = ("-scheduled_at",)
     exclude = ("fetched_at",)
+    readonly_fields = ("manual",)
 
     def formfield_for_dbfield(
         self, db_field: "Field[Any, Any]", request: HttpRequest, **options: Any
@@ -174,5 +175,5 @@ class ScheduledEventAdmin(EditableAdmin):
         return super().formfield_for_dbfield(db_field, request, **options)
 
     def save_model(self, request: HttpRequest, obj: models.ScheduledEvent, form: forms.ModelForm, change: bool) -> None:
-        obj.fetched_at = wall_now()
+        obj.fetched_at, obj.manual = wall_now(), True
         super().save_model(request, obj, form, change)

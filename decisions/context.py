@@ -10,6 +10,7 @@ from django.db.models import Subquery, Sum, Value
 from django.db.models.functions import Coalesce
 
 from decisions import calendar
+from decisions.budget import DAY, Budget, beginning, market_day
 from decisions.messages import MarketAlert, MarketSnapshot, Position, PositionUpdate
 from decisions.models import (
     DecisionCycle,
@@ -63,6 +64,11 @@ def has_position(symbol: str, positions: Sequence[Position]) -> bool:
     return position_in(symbol, positions) is not None or open_trade_of(symbol) is not None
 
 
+def holds_position(cycle: DecisionCycle) -> bool:
+    """Whether there is a position in the cycle's instrument, as the cycle found it or as our record has it now."""
+    return has_position(cycle.instrument, [Position.model_validate(each) for each in cycle.positions or ()])
+
+
 def instrument_trouble(symbol: str) -> str | None:
     """Why an instrument takes no new opening apart from the market's and the account's state."""
     block = InstrumentBlock.objects.filter(symbol=symbol, ended_at__isnull=True).first()
@@ -76,24 +82,27 @@ def instrument_trouble(symbol: str) -> str | None:
     if order is None:
         return None
     if order.status == OrderStatus.UNKNOWN:
-        return f"nobody knows what became of order {order.client_order_id}"
-    return f"limit order {order.client_order_id} is still working"
+        return f"nobody knows what became of {order}"
+    return f"the limit order {order} is still working"
 
 
-def known_events(now: datetime) -> list[calendar.ScheduledEvent]:
-    """The scheduled events of the next day."""
-    rows = ScheduledEvent.objects.filter(scheduled_at__gte=now, scheduled_at__lte=now + timedelta(days=1))
-    return [
-        calendar.ScheduledEvent(
-            kind=cast("calendar.Kind", row.kind),
-            name=row.name,
-            scheduled_at=row.scheduled_at,
-            impact=cast("calendar.Impact", row.impact),
-            currency=row.currency,
-            source=row.source,
-        )
-        for row in rows.order_by("scheduled_at")
-    ]
+def known_events(now: datetime, days: int = 1) -> list[calendar.ScheduledEvent]:
+    """The scheduled events of the next day, or days, soonest first."""
+    rows = ScheduledEvent.objects.filter(scheduled_at__gte=now, scheduled_at__lte=now + timedelta(days=days))
+    return [scheduled_event(row) for row in rows.order_by("scheduled_at", "name")]
+
+
+def scheduled_event(row: ScheduledEvent) -> calendar.ScheduledEvent:
+    """A stored event as a value."""
+    return calendar.ScheduledEvent(
+        kind=cast("calendar.Kind", row.kind),
+        name=row.name,
+        scheduled_at=row.scheduled_at,
+        impact=cast("calendar.Impact", row.impact),
+        currency=row.currency,
+        source=row.source,
+        manual=row.manual,
+    )
 
 
 def news_at(now: datetime) -> str | None:
@@ -171,8 +180,13 @@ def told_limits() -> Mapping[str, str]:
     return settings.RISK_LIMITS.as_dict()
 
 
-def spent_today(now: datetime) -> Decimal:
-    """What models have cost since the market day of `now` began, in USD."""
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    total = ModelCall.objects.filter(market_time__gte=midnight).aggregate(total=Sum("cost_usd"))["total"]
-    return total or Decimal(0)
+def budget(now: datetime) -> Budget:
+    """What models have cost in the market day of `now`, whoever answered, and what they may cost.
+
+    Answers of the offline model and of recordings count at the price of the real ones: a sandbox and a replay meet the
+    same limits as the run that they stand for.
+    """
+    midnight = beginning(market_day(now))
+    today = ModelCall.objects.filter(market_time__gte=midnight, market_time__lt=midnight + DAY)
+    spent = today.aggregate(total=Sum("cost_usd"))["total"]
+    return Budget(spent or Decimal(0), settings.DAILY_MODEL_BUDGET_USD)

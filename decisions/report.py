@@ -85,8 +85,15 @@ def _trades() -> Report:
 
 
 def _model() -> Report:
-    totals = ModelCall.objects.aggregate(calls=Count("id"), cost=Sum("cost_usd"))
-    return {"calls": totals["calls"], "cost_usd": str(totals["cost"] or Decimal("0.000000"))}
+    """What the calls cost at the services' prices, and what of it was paid: offline and replayed answers are free."""
+    live = Q(source=ModelCall.Source.LIVE)
+    totals = ModelCall.objects.aggregate(calls=Count("id"), cost=Sum("cost_usd"), paid=Sum("cost_usd", filter=live))
+    nothing = Decimal("0.000000")
+    return {
+        "calls": totals["calls"],
+        "cost_usd": str(totals["cost"] or nothing),
+        "paid_usd": str(totals["paid"] or nothing),
+    }
 
 
 # --- the books --------------------------------------------------------------------------------------------------------

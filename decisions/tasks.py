@@ -11,7 +11,7 @@ from datetime import datetime
 from celery import shared_task
 from django.conf import settings
 
-from decisions import clock, cycles
+from decisions import calendar_refresh, clock, cycles, model_status
 from decisions.housekeeping import tidy
 from decisions.models import DecisionCycle, State
 from decisions.stages import analyze as analyze_stage
@@ -96,3 +96,15 @@ def housekeeping() -> None:
     """Keep what grows in bounds, and an eye on the screener."""
     tidy()
     screen_stage.watch_pass_rate()
+
+
+@shared_task
+def check_models() -> None:
+    """Once a day ask whether the models that we use are still there."""
+    model_status.look_up_if_due(clock.wall_now())
+
+
+@shared_task
+def refresh_calendar() -> None:
+    """Once a day read the official calendars, and say so when a release is missing."""
+    calendar_refresh.keep_calendar(clock.wall_now())

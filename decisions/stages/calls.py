@@ -1,4 +1,4 @@
-"""What the model stages share: the record of a call, and the end of a cycle whose call failed."""
+"""What the model stages share: the name and the record of a call, and the end of a cycle whose call failed."""
 
 from datetime import datetime
 
@@ -12,6 +12,11 @@ OUTCOME_OF = {
     "invalid_output": Outcome.INVALID_OUTPUT,
     "error": Outcome.MODEL_ERROR,
 }
+
+
+def occasion_of(cycle: DecisionCycle) -> str:
+    """What a question of this cycle is known by, the same in every run of the same market."""
+    return f"{cycle.instrument} {cycle.slot_at:%Y-%m-%dT%H:%MZ} round {cycle.round}"
 
 
 def keep_call(
@@ -31,13 +36,13 @@ def keep_call(
         source=reply.source,
         shadow=shadow,
         system_prompt=prompt.system,
-        prompt=prompt.user,
-        raw_reply=reply.raw.replace("\x00", "\\x00"),
+        prompt=prompt.text,
+        raw_reply=reply.raw,
         outcome=reply.outcome,
         http_status=reply.status,
-        error=reply.error or "",
-        stop_reason=reply.stop_reason[:40],
-        request_id=reply.request_id[:100],
+        error=reply.error,
+        stop_reason=reply.stop_reason,
+        request_id=reply.request_id,
         input_tokens=reply.input_tokens,
         output_tokens=reply.output_tokens,
         cache_write_tokens=reply.cache_write_tokens,

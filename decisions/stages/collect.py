@@ -1,7 +1,7 @@
 """Collect: take the newest snapshot and positions, and see what stands in the way of an opening.
 
 An instrument without a position ends its cycle here when nothing may be opened. One with a position goes on, whatever
-stands in the way: exits are never blocked.
+stands in the way: exits are never blocked. That the day's money for models runs out is told here.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db import transaction
 
-from decisions import context, cycles
+from decisions import budget_alerts, context, cycles, model_status
+from decisions.budget import Budget
 from decisions.messages import MarketSnapshot, PositionUpdate
 from decisions.models import DecisionCycle, Outcome, ResearchRequest, State
 from decisions.screening import screen_decision
@@ -27,6 +28,8 @@ class Obstacle:
 
 
 def collect(cycle: DecisionCycle, now: datetime) -> None:
+    budget = context.budget(now)
+    budget_alerts.tell(budget, now)
     record = context.newest_snapshot(cycle.instrument)
     if record is None:
         cycles.finish(cycle, Outcome.NO_DATA, f"no snapshot of {cycle.instrument} has ever come in")
@@ -36,7 +39,7 @@ def collect(cycle: DecisionCycle, now: datetime) -> None:
         cycles.finish(cycle, Outcome.STALE_DATA, "the trade server has never reported its positions")
         return
     has_position = context.has_position(cycle.instrument, report.positions)
-    obstacle = _obstacle(cycle.instrument, record.at, report, now)
+    obstacle = _obstacle(cycle.instrument, record.at, report, budget, now)
     if obstacle is not None and not has_position:
         cycles.finish(cycle, obstacle.outcome, obstacle.reason, snapshot=record.payload)
         return
@@ -51,7 +54,9 @@ def collect(cycle: DecisionCycle, now: datetime) -> None:
     _route(cycle, snapshot, now, has_position=has_position, fields=fields)
 
 
-def _obstacle(symbol: str, snapshot_at: datetime, report: PositionUpdate, now: datetime) -> Obstacle | None:
+def _obstacle(
+    symbol: str, snapshot_at: datetime, report: PositionUpdate, budget: Budget, now: datetime
+) -> Obstacle | None:
     """The first thing that stands in the way of an opening."""
     if blocked := risk.openings_blocked(now):
         return Obstacle(Outcome(blocked[0]), blocked[1])
@@ -59,9 +64,10 @@ def _obstacle(symbol: str, snapshot_at: datetime, report: PositionUpdate, now: d
         return Obstacle(Outcome.STALE_DATA, stale)
     if trouble := context.instrument_trouble(symbol):
         return Obstacle(Outcome.INSTRUMENT_BLOCKED, trouble)
-    spent = context.spent_today(now)
-    if spent >= settings.DAILY_MODEL_BUDGET_USD:
-        return Obstacle(Outcome.BUDGET, f"models have cost {spent} USD today, of {settings.DAILY_MODEL_BUDGET_USD}")
+    if gone := model_status.blocked_by_models():
+        return Obstacle(Outcome.MODEL_ERROR, gone)
+    if not budget.allows_openings:
+        return Obstacle(Outcome.BUDGET, str(budget))
     return None
 
 

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from decisions import commands, context, cycles, market_data, sweeper, tasks
+from decisions import commands, context, cycles, market_data, operator_actions, sweeper, tasks
 from decisions.messages import MarketAlert, SystemCommand
 from decisions.models import (
     DecisionCycle,
     InstrumentBlock,
     ModelCall,
+    ModelStatus,
     Order,
     OrderStatus,
     OutboxMessage,
@@ -26,7 +27,7 @@ from decisions.models import (
 )
 from decisions.outbox import redis_client
 from risk import services as risk
-from risk.models import RiskRejection, Verdict
+from risk.models import RiskRejection, RiskState, Verdict
 from tests.integration.decisions.build import (
     BTC,
     NOON,
@@ -79,9 +80,8 @@ def halted(settings: Any) -> None:
 
 @transaction.atomic
 def cooling_down(settings: Any) -> None:
-    state = risk.lock_state()
-    for _ in range(settings.RISK_LIMITS.max_consecutive_losses):
-        risk.on_trade_closed(state, net_pnl_usd=Decimal(-1), now=NOON)
+    risk.lock_state()
+    RiskState.objects.update(cooldown_until=later(30))
 
 
 def snapshot_is_stale(settings: Any) -> None:
@@ -99,6 +99,10 @@ def budget_is_spent(settings: Any) -> None:
     ModelCall.objects.create(
         purpose="analyze", model="m", outcome="ok", latency_ms=1, cost_usd=Decimal("0.50"), market_time=NOON
     )
+
+
+def model_is_gone(settings: Any) -> None:
+    ModelStatus.objects.create(model=settings.OPUS_MODEL, lifecycle="retired", checked_at=NOON)
 
 
 def order_is_unknown(settings: Any) -> None:
@@ -133,6 +137,7 @@ OBSTACLES: list[tuple[Callable[[Any], None], Outcome, str]] = [
     (snapshot_is_stale, Outcome.STALE_DATA, "the newest snapshot is 0:15:00 old"),
     (positions_are_stale, Outcome.STALE_DATA, "the newest positions are 0:05:00 old"),
     (budget_is_spent, Outcome.BUDGET, "models have cost 0.500000 USD today, of 0.50"),
+    (model_is_gone, Outcome.MODEL_ERROR, "OPUS_MODEL=claude-opus-4-6: retired"),
     (order_is_unknown, Outcome.INSTRUMENT_BLOCKED, "nobody knows what became of order"),
     (limit_order_is_working, Outcome.INSTRUMENT_BLOCKED, "is still working"),
     (instrument_is_blocked, Outcome.INSTRUMENT_BLOCKED, "a position that is not ours"),
@@ -612,7 +617,7 @@ def test_a_commanded_research_waits_while_cycles_end_early(models: ScriptedModel
     command("research", symbol=BTC)
     halted(settings)
     assert decided().outcome == Outcome.HALTED
-    risk.resume(now=later(1), by="ada", reason="all is well")
+    operator_actions.resume(now=later(1), by="ada", reason="all is well", source="command")
     world(later(5))
     assert drive(tick(later(5))).research_reasons == [["command", "research was commanded"]]
 
@@ -729,8 +734,8 @@ def test_what_goes_over_the_broker_is_ids_alone(
 MOST_QUERIES = {
     State.COLLECTING: 18,
     State.SCREENING: 8,
-    State.RESEARCHING: 9,
-    State.ANALYZING: 11,
+    State.RESEARCHING: 12,
+    State.ANALYZING: 12,
     State.RISK_CHECK: 18,
     State.EXECUTING: 12,
 }
