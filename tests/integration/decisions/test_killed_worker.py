@@ -4,23 +4,16 @@ price of at most one more question, and never with a second order.
 The claim of a killed worker ends by itself after its lease; here it is made to, so as not to wait for it.
 """
 
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
-from django.conf import settings as configured
 from django.db import connection, transaction
 
 from decisions.models import DecisionCycle, ModelCall, Order, OrderStatus, State
 from orchestrator_project.celery import app
 from tests.integration.decisions.build import BTC
-from tests.integration.decisions.model_server import KEY, ScriptedModels, analysed, serving
+from tests.integration.decisions.model_server import KEY, ScriptedModels, analysed
+from tests.integration.decisions.real_worker import kill_all_of, worker
 from tests.integration.decisions.scene import lapse_claim, order_of, sent_orders, until, world
 
 pytestmark = [
@@ -29,92 +22,51 @@ pytestmark = [
     pytest.mark.timeout(180),
 ]
 
-PROJECT = Path(__file__).resolve().parents[3]
 SOMEBODY_WAITS = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
 
 
-@contextmanager
-def worker(name: str, model_url: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker of all queues, in a process group of its own, on the servers and the database of this test."""
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [
-                sys.executable, "-m", "celery", "--app", "orchestrator_project", "worker",
-                "--queues", ",".join(configured.QUEUES), "--concurrency", "1",
-                "--hostname", f"{name}@localhost", "--without-gossip", "--without-mingle",
-            ],
-            cwd=PROJECT, env={**os.environ, **_environment(model_url)}, stdout=output, stderr=output,
-            start_new_session=True,
-        )  # fmt: skip
-    try:
-        until(lambda: process.poll() is None and app.control.ping([f"{name}@localhost"], timeout=0.5), 90)
-        yield process
-    finally:
-        if process.poll() is None:
-            kill_all_of(process)
-
-
-def _environment(model_url: str) -> dict[str, str]:
-    database = connection.settings_dict
-    host = quote(str(database["HOST"]), safe="")
-    return {
-        "DATABASE_URL": f"postgresql://{database['USER']}@/{database['NAME']}?host={host}",
-        "REDIS_URL": configured.REDIS_URL,
-        "INSTRUMENTS": BTC,
-        "SCREENER_AUDIT_RATE": "0",
-        "ANTHROPIC_API_KEY": KEY,
-        "ANTHROPIC_BASE_URL": model_url,
-    }
-
-
-def kill_all_of(process: "subprocess.Popen[bytes]") -> None:
-    """End the worker and its pool at once, as a power cut would."""
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def another_worker_finishes(cycle: DecisionCycle, model_url: str, log: Path) -> None:
+def another_worker_finishes(cycle: DecisionCycle, log: Path) -> None:
     lapse_claim(cycle)
-    with worker("second", model_url, log):
+    with worker(log, name="second"):
         app.send_task("decisions.tasks.sweep")
         until(DecisionCycle.objects.filter(pk=cycle.pk, state=State.CONFIRMING).exists)
     cycle.refresh_from_db()
 
 
-def test_a_worker_killed_while_the_model_thinks_costs_one_more_question(tmp_path: Path) -> None:
+def test_a_worker_killed_while_the_model_thinks_costs_one_more_question(models: ScriptedModels, tmp_path: Path) -> None:
     world()
-    models, log = ScriptedModels(), tmp_path / "log"
+    log = tmp_path / "log"
     held = models.hold_next("analyze")
-    with serving(models) as url:
-        with worker("first", url, log) as process:
-            app.send_task("decisions.tasks.cycle", args=([BTC],))
-            until(lambda: models.times_asked("analyze") == 1)
-            kill_all_of(process)
-        another_worker_finishes(cycle := DecisionCycle.objects.get(), url, log)
-        held.set()
+    with worker(log, name="first") as process:
+        app.send_task("decisions.tasks.cycle", args=([BTC],))
+        until(lambda: models.times_asked("analyze") == 1)
+        kill_all_of(process)
+    another_worker_finishes(cycle := DecisionCycle.objects.get(), log)
+    held.set()
     assert (models.times_asked("screen"), models.times_asked("analyze")) == (1, 2)
     assert cycle.model_calls.get(purpose=ModelCall.Purpose.ANALYZE).attempts == 1
     assert (Order.objects.count(), order_of(cycle).status, len(sent_orders())) == (1, OrderStatus.SENT, 1)
     assert KEY not in log.read_text()
 
 
-def test_a_worker_killed_between_the_note_of_the_reply_and_the_next_stage_sends_one_order(tmp_path: Path) -> None:
+def test_a_worker_killed_between_the_note_of_the_reply_and_the_next_stage_sends_one_order(
+    models: ScriptedModels, tmp_path: Path
+) -> None:
     """The cycle's row is locked so that the note of the call, which needs only its key, can be written, and the cycle
     cannot be moved on."""
     world()
-    models, log = ScriptedModels(), tmp_path / "log"
+    log = tmp_path / "log"
     models.will_say("analyze", analysed(size_pct=0.03), analysed(size_pct=0.02))
     held = models.hold_next("analyze")
-    with serving(models) as url:
-        with worker("first", url, log) as process:
-            app.send_task("decisions.tasks.cycle", args=([BTC],))
-            until(lambda: models.times_asked("analyze") == 1)
-            with transaction.atomic():
-                cycle = DecisionCycle.objects.select_for_update(no_key=True).get()
-                held.set()
-                until(lambda: ModelCall.objects.filter(purpose="analyze", outcome="ok").exists() and somebody_waits())
-                kill_all_of(process)
-        another_worker_finishes(cycle, url, log)
+    with worker(log, name="first") as process:
+        app.send_task("decisions.tasks.cycle", args=([BTC],))
+        until(lambda: models.times_asked("analyze") == 1)
+        with transaction.atomic():
+            cycle = DecisionCycle.objects.select_for_update(no_key=True).get()
+            held.set()
+            until(lambda: ModelCall.objects.filter(purpose="analyze", outcome="ok").exists() and somebody_waits())
+            kill_all_of(process)
+    another_worker_finishes(cycle, log)
     assert models.times_asked("analyze") == cycle.model_calls.filter(purpose="analyze").count() == 2
     assert cycle.decision is not None
     assert cycle.decision["decision"]["size_pct"] == "0.02"

@@ -4,15 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 from django.conf import settings as configured
-from django.db import connection, transaction
+from django.db import transaction
 
 from decisions import sweeper
 from decisions.models import DecisionCycle, Order, OrderStatus, Outcome, State
@@ -21,6 +18,7 @@ from orchestrator_project.celery import app
 from risk import services as risk
 from tests.integration.decisions.build import BTC
 from tests.integration.decisions.model_server import KEY, ScriptedModels
+from tests.integration.decisions.real_worker import PROJECT, worker
 from tests.integration.decisions.scene import (
     ETH,
     drive,
@@ -39,41 +37,6 @@ pytestmark = [
     pytest.mark.timeout(180),
 ]
 
-PROJECT = Path(__file__).resolve().parents[3]
-
-
-@contextmanager
-def worker(tmp_path: Path, *, processes: int = 2) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker of all queues on the servers and the database of this test."""
-    log = tmp_path / "worker.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [
-                sys.executable, "-m", "celery", "--app", "orchestrator_project", "worker",
-                "--queues", ",".join(configured.QUEUES), "--concurrency", str(processes),
-                "--hostname", "test@localhost", "--without-gossip", "--without-mingle",
-            ],
-            cwd=PROJECT, env={**os.environ, **_environment()}, stdout=output, stderr=output,
-        )  # fmt: skip
-    try:
-        until(lambda: process.poll() is None and app.control.ping(["test@localhost"], timeout=0.5), 90)
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _environment() -> dict[str, str]:
-    database = connection.settings_dict
-    host = quote(str(database["HOST"]), safe="")
-    return {
-        "DATABASE_URL": f"postgresql://{database['USER']}@/{database['NAME']}?host={host}",
-        "REDIS_URL": configured.REDIS_URL,
-        "INSTRUMENTS": ",".join(configured.INSTRUMENTS),
-        "SCREENER_AUDIT_RATE": "0",
-        "ANTHROPIC_API_KEY": KEY,
-    }
-
 
 def children(process: "subprocess.Popen[bytes]") -> list[int]:
     path = Path(f"/proc/{process.pid}/task/{process.pid}/children")
@@ -89,7 +52,7 @@ def test_ticks_and_wakes_however_many_make_one_cycle_an_instrument_and_one_order
 ) -> None:
     world()
     world(symbol=ETH)
-    with worker(tmp_path):
+    with worker(tmp_path / "log", processes=2):
         app.send_task("decisions.tasks.execute", args=("not a number",))
         for _ in range(5):
             app.send_task("decisions.tasks.cycle")
@@ -104,7 +67,7 @@ def test_ticks_and_wakes_however_many_make_one_cycle_an_instrument_and_one_order
     assert (cycle.model_calls.count(), Order.objects.count()) == (2, 1)
     assert [fields[b"type"] for fields in sent_orders()] == [b"trade_order"]
     assert redis_client().xlen("opus:decisions") == 2
-    assert KEY not in (tmp_path / "worker.log").read_text()
+    assert KEY not in (tmp_path / "log").read_text()
     venue_says(order_of(cycle), "filled")
     cycle.refresh_from_db()
     assert cycle.outcome == Outcome.TRADED
@@ -115,7 +78,7 @@ def test_a_pool_process_killed_while_the_model_thinks_costs_one_more_question_an
 ) -> None:
     world()
     held = models.hold_next("analyze")
-    with worker(tmp_path, processes=1) as process:
+    with worker(tmp_path / "log") as process:
         app.send_task("decisions.tasks.cycle", args=([BTC],))
         until(lambda: models.times_asked("analyze") == 1)
         _kill_the_pool(process)
@@ -133,7 +96,7 @@ def test_a_pool_process_killed_on_the_point_of_sending_sends_once(models: Script
     world()
     cycle = drive(tick(), until=State.EXECUTING)
     redis_client().delete(*configured.QUEUES)
-    with worker(tmp_path, processes=1) as process:
+    with worker(tmp_path / "log") as process:
         with transaction.atomic():
             risk.lock_state()
             app.send_task("decisions.tasks.execute", args=(cycle.pk,))
