@@ -11,6 +11,7 @@ from decisions import (
     admin_pages,  # noqa: F401 - registers what the pages show of one another
     calendar,
     models,
+    risk_admin,  # noqa: F401 - registers the page of the risk state and what people may do there
 )
 from decisions.clock import wall_now
 from journal.admin_base import EditableAdmin, register

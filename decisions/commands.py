@@ -4,20 +4,15 @@ from datetime import timedelta
 
 from django.conf import settings
 
-from decisions import orders
+from decisions import operator_actions
 from decisions.clock import now_for_record, wall_now
 from decisions.messages import SystemCommand
 from decisions.models import Command, ResearchRequest, ScreenerSwitch
-from decisions.notices import publish
-from risk import services as risk
-from risk.models import Halt
+from risk.models import RiskAction
+from risk.services import Refused
 
 OLDEST = timedelta(seconds=300)
 SWITCHES = ("SCREENER_ENABLED", "SCREENER_BYPASS_ON_POSITION", "SCREENER_BYPASS_ON_NEWS")
-
-
-class Refused(ValueError):
-    """The command is not carried out; the text says why."""
 
 
 def carry_out(message: SystemCommand) -> None:
@@ -57,18 +52,26 @@ def _reason(message: SystemCommand) -> str:
 
 def _halt(message: SystemCommand) -> str:
     reason = message.args.get("reason")
-    told = str(reason)[:1000] if reason else "no reason given"
-    risk.lock_state()
-    publish(risk.begin_halt(Halt.Kind.MANUAL, told, now=now_for_record(), by=message.issued_by))
-    orders.withdraw_working("a person halted trading")
-    return told
+    told = str(reason).strip()[:1000] if reason else ""
+    done = operator_actions.halt(
+        by=message.issued_by,
+        reason=told or "no reason given",
+        source=RiskAction.Source.STREAM,
+        now=now_for_record(),
+    )
+    if message.args.get("close_all"):
+        done += " Nothing is closed from the stream: use the admin, or `manage.py risk halt --close-all`."
+    return done
 
 
 def _resume(message: SystemCommand) -> str:
-    reason = _reason(message)
-    risk.lock_state()
-    lifted = risk.resume(now=now_for_record(), by=message.issued_by, reason=reason)
-    return f"lifted: {', '.join(halt.kind for halt in lifted) or 'nothing'}"
+    return operator_actions.resume(
+        by=message.issued_by,
+        reason=_reason(message),
+        source=RiskAction.Source.STREAM,
+        now=now_for_record(),
+        rebase_peak="rebase_peak" in message.args,
+    )
 
 
 def _research(message: SystemCommand) -> str:

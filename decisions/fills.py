@@ -13,7 +13,7 @@ from decisions import context, cycles, orders, outbox
 from decisions.clock import wall_now
 from decisions.messages import FundingPayment as FundingMessage
 from decisions.messages import MarketSnapshot, TradeFill
-from decisions.models import Fill, FundingPayment, Order, OrderStatus, Outcome
+from decisions.models import Fill, FundingPayment, Order, OrderKind, OrderStatus, Outcome
 from decisions.notices import publish
 from decisions.refusals import AlreadyBooked, CannotBook, OutOfTurn, refuse_future
 from journal import services as journal
@@ -64,7 +64,7 @@ def book_fill(message: TradeFill) -> None:
             "Kept; it is booked on the open trade where there is one",
         )
     if trade is not None and trade.status == Trade.Status.CLOSED:
-        publish(risk.on_trade_closed(state, net_pnl_usd=trade.pnl_usd, now=message.filled_at))
+        publish(risk.on_trade_closed(state))
 
 
 def _order_of(message: TradeFill) -> Order | None:
@@ -88,7 +88,7 @@ def _book_execution(message: TradeFill, order: Order | None) -> Trade:
     try:
         if message.intent in ("open", "add"):
             return _enter(message, order, trade)
-        return _leave(message, trade)
+        return _leave(message, order, trade)
     except journal.ImpossibleExecution as error:
         raise OutOfTurn(str(error)) from error
 
@@ -98,7 +98,7 @@ def _cash_flow(amount: Decimal | None) -> Decimal | None:
     return None if amount is None else amount.quantize(journal.MONEY_STEP)
 
 
-def _execution(message: TradeFill) -> journal.Execution:
+def _execution(message: TradeFill, exit_reason: str = "") -> journal.Execution:
     if message.fill_price is None or message.fill_size is None or message.fee_usd is None:
         raise CannotBook("an execution without its figures")
     return journal.Execution(
@@ -109,8 +109,16 @@ def _execution(message: TradeFill) -> journal.Execution:
         fee_usd=message.fee_usd,
         pnl_usd=message.pnl_usd,
         at=message.filled_at,
-        exit_reason=message.exit_reason or "",
+        exit_reason=exit_reason,
     )
+
+
+def _exit_reason(message: TradeFill, order: Order | None) -> str:
+    """Why contracts left, as the trade has it. To the venue every exit that we send is a signal; one that no decision
+    asked for, but a person or the protection, is `manual`."""
+    if order is not None and order.kind != OrderKind.DECISION and message.exit_reason in (None, "signal"):
+        return "manual"
+    return message.exit_reason or ""
 
 
 def _enter(message: TradeFill, order: Order | None, trade: Trade | None) -> Trade:
@@ -125,8 +133,8 @@ def _enter(message: TradeFill, order: Order | None, trade: Trade | None) -> Trad
     return journal.enlarge_trade(trade, execution, plan, new_stop=begins_an_addition)
 
 
-def _leave(message: TradeFill, trade: Trade | None) -> Trade:
-    execution = _execution(message)
+def _leave(message: TradeFill, order: Order | None, trade: Trade | None) -> Trade:
+    execution = _execution(message, _exit_reason(message, order))
     if trade is None or trade.direction != execution.direction:
         raise OutOfTurn(f"an exit of {message.symbol} {message.pos_side}, which is not open in the record")
     difference = journal.shrink_trade(trade, execution, _indicators_now(message.symbol))
@@ -245,7 +253,7 @@ def _end_cycle(order: Order, status: OrderStatus, reason: str) -> None:
 def book_funding(message: FundingMessage) -> None:
     """Book one `funding_payment` on the open trade, or on the last closed one for a payment that came late."""
     refuse_future("funding payment", message.paid_at)
-    risk.lock_state()
+    state = risk.lock_state()
     if FundingPayment.objects.filter(funding_id=message.funding_id).exists():
         raise AlreadyBooked(f"funding {message.funding_id} is booked already")
     amount_usd = message.amount_usd.quantize(journal.MONEY_STEP)
@@ -274,5 +282,7 @@ def book_funding(message: FundingMessage) -> None:
             f"{amount_usd} USD at {message.paid_at:%Y-%m-%d %H:%M}",
             "Kept; it is in the books",
         )
-    else:
-        journal.book_funding(trade, amount_usd)
+        return
+    journal.book_funding(trade, amount_usd)
+    if trade.status == Trade.Status.CLOSED:  # its result is another one now
+        publish(risk.on_trade_closed(state))

@@ -1,16 +1,16 @@
-"""Position updates: the account's history, its risk at once, and what they reveal of orders and stops."""
+"""Position updates: the account's history, its risk at once, and what they reveal of stops and orders."""
 
 from datetime import datetime, timedelta
 
 from django.db import transaction
 
-from decisions import context, fills, orders, outbox
+from decisions import fills, orders, outbox, protection
 from decisions.clock import wall_now
 from decisions.messages import PositionUpdate, TradeFill
 from decisions.models import Order, OrderStatus, PositionReport
 from decisions.notices import publish
 from decisions.refusals import AlreadyBooked, CannotBook, refuse_future
-from journal.models import AccountUpdate, Trade
+from journal.models import AccountUpdate
 from risk import services as risk
 
 REMINDER = timedelta(hours=1)
@@ -43,21 +43,9 @@ def take_in(message: PositionUpdate, told_at: datetime) -> None:
     publish(notices)
     if any(notice.severity == "CRITICAL" for notice in notices):
         orders.withdraw_working("trading was halted")
-    _confirm_stops(message)
+    protection.compare_stops(message)
     _resolve_unanswered(message, told_at)
-
-
-def _confirm_stops(message: PositionUpdate) -> None:
-    """A stop is confirmed when the venue shows it, at its price, on the position."""
-    unconfirmed = Trade.objects.filter(status=Trade.Status.OPEN, stop_confirmed_at__isnull=True)
-    for trade in unconfirmed.exclude(stop_loss__isnull=True):
-        position = context.position_in(trade.symbol, message.positions)
-        if (
-            position is not None
-            and fills.DIRECTION[position.pos_side] == trade.direction
-            and position.stop_loss == trade.stop_loss
-        ):
-            Trade.objects.filter(pk=trade.pk).update(stop_confirmed_at=wall_now())
+    protection.close_the_unprotected(state)
 
 
 def _resolve_unanswered(message: PositionUpdate, told_at: datetime) -> None:

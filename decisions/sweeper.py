@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
 
-from decisions import cycles, orders, outbox
+from decisions import closing, cycles, orders, outbox
 from decisions.clock import market_now, wall_now
 from decisions.models import DecisionCycle, Order, OrderStatus, Outcome, State
 from risk import services as risk
@@ -30,6 +30,8 @@ def sweep() -> None:
         _look_at(cycle, now)
     _declare_unknown(now)
     _withdraw_expired_limits()
+    closing.send_what_is_left()
+    closing.go_on_closing_all()
 
 
 def cycle_length() -> timedelta:

@@ -11,7 +11,7 @@ from datetime import datetime
 from celery import shared_task
 from django.conf import settings
 
-from decisions import calendar_refresh, clock, cycles, model_status
+from decisions import calendar_refresh, clock, cycles, model_status, protection
 from decisions.housekeeping import tidy
 from decisions.models import DecisionCycle, State
 from decisions.stages import analyze as analyze_stage
@@ -96,6 +96,12 @@ def housekeeping() -> None:
     """Keep what grows in bounds, and an eye on the screener."""
     tidy()
     screen_stage.watch_pass_rate()
+
+
+@shared_task
+def protect() -> None:
+    """Close what has stood without a confirmed stop for too long."""
+    protection.protect()
 
 
 @shared_task

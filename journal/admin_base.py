@@ -2,28 +2,32 @@
 
 History is read-only: a list and a page for each row, nobody adds, changes or deletes. `site.register` takes the list's
 options by name, so that most tables need no class of their own. An application adds to the pages of the ones below it
-with `shown_on`.
+with `shown_on` what they tell, and with `offered_on` what people may do there.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
+from django import forms
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.db.models import Field, Model
 from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.views import ChangeList
-from unfold.widgets import UnfoldAdminSelectWidget
+from unfold.widgets import UnfoldAdminExpandableTextareaWidget, UnfoldAdminSelectWidget, UnfoldBooleanWidget
 
+from journal.admin_actions import Action, act
 from journal.presentation import ORDER, Section, label, page_sections, shown
 
 Provider = Callable[[Any], Iterable[Section]]
 _providers: defaultdict[type[Model], list[Provider]] = defaultdict(list)
+_actions: defaultdict[type[Model], list[Action]] = defaultdict(list)
 
 
 def shown_on(model: type[Model]) -> Callable[[Provider], Provider]:
@@ -34,6 +38,11 @@ def shown_on(model: type[Model]) -> Callable[[Provider], Provider]:
         return provider
 
     return add
+
+
+def offered_on(model: type[Model], *actions: Action) -> None:
+    """Let people with the permission do this from the pages of a model's rows."""
+    _actions[model].extend(actions)
 
 
 def sections(row: Model) -> list[Section]:
@@ -65,7 +74,8 @@ class RecordList(ChangeList):
 
 
 class ReadOnlyAdmin(ModelAdmin):
-    """A table to read. `list_display` names fields; relations among them are fetched with the rows."""
+    """A table to read. `list_display` names fields, or is functions of a row; relations among the fields are fetched
+    with the rows."""
 
     change_form_template = "journal/record.html"
     actions = None
@@ -83,25 +93,37 @@ class ReadOnlyAdmin(ModelAdmin):
     has_add_permission = has_change_permission = has_delete_permission = _refuse
 
     @cached_property
-    def _columns(self) -> list[Column]:
-        return [Column(self.model._meta.get_field(name)) for name in self.list_display]
+    def _fields(self) -> dict[Any, "Field[Any, Any]"]:
+        return {name: self.model._meta.get_field(name) for name in self.list_display if isinstance(name, str)}
+
+    @cached_property
+    def _columns(self) -> list[Callable[[Any], str]]:
+        return [Column(self._fields[name]) if name in self._fields else name for name in self.list_display]
 
     def get_changelist(self, *_: object, **__: object) -> type[ChangeList]:
         return RecordList
 
-    def get_list_display(self, _: HttpRequest) -> list[Column]:
+    def get_list_display(self, _: HttpRequest) -> list[Callable[[Any], str]]:
         return self._columns
 
     def get_list_select_related(self, _: HttpRequest) -> list[str] | bool:
-        relations = [name for name in self.list_display if self.model._meta.get_field(name).is_relation]
-        return relations or False
+        return [name for name, field in self._fields.items() if field.is_relation] or False
+
+    def get_urls(self) -> list[URLPattern]:
+        return [*map(self._address, _actions[self.model]), *super().get_urls()]
+
+    def _address(self, action: Action) -> URLPattern:
+        view = self.admin_site.admin_view(partial(act, self, action))
+        return path(f"<path:object_id>/{action.name}/", view, name=action.address_name(self.model))
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *, obj: Model | None = None, **options: Any
     ) -> HttpResponse:
-        return super().render_change_form(
-            request, {**context, "sections": sections(obj) if obj else []}, obj=obj, **options
-        )
+        if obj is not None:
+            allowed = [action for action in _actions[self.model] if action.allowed_to(request.user)]
+            offers = [(action, action.address(obj)) for action in allowed]
+            context = {**context, "sections": sections(obj), "offers": offers}
+        return super().render_change_form(request, context, obj=obj, **options)
 
 
 class EditableAdmin(ModelAdmin):
@@ -111,6 +133,19 @@ class EditableAdmin(ModelAdmin):
 
     class Media:
         css: ClassVar = {"all": ("journal/record.css",)}
+
+
+class ReasonForm(forms.Form):
+    """Why a person does what they do; it is kept."""
+
+    checkbox_widget = UnfoldBooleanWidget
+
+    reason = forms.CharField(
+        max_length=1000,
+        widget=UnfoldAdminExpandableTextareaWidget,
+        help_text="It is kept with your name, and told to whoever follows the alerts.",
+        label_suffix="",
+    )
 
 
 class StyledUserAdmin(UserAdmin, ModelAdmin):

@@ -74,6 +74,7 @@ class Trade(models.Model):
     gross_pnl_usd = models.DecimalField(max_digits=20, decimal_places=4, default=0)
     funding_usd = models.DecimalField(max_digits=20, decimal_places=4, default=0)
     stop_confirmed_at = models.DateTimeField(null=True)
+    stop_lost_at = models.DateTimeField(null=True, help_text="When a confirmed stop was seen to be gone, wall time.")
 
     class Meta:
         db_table = "trades"

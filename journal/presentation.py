@@ -176,6 +176,31 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Meter:
+    """How much of a limit is used up: `used` is 1 at the limit and more beyond it, None while nothing can be measured.
+    `text` says the same in words."""
+
+    name: str
+    used: Decimal | None
+    text: str
+    tone: Tone
+
+    @property
+    def filled(self) -> str:
+        """The part of the bar that is filled, 0 to 1, as markup takes it."""
+        return f"{min(max(self.used or Decimal(0), Decimal(0)), Decimal(1)):.4f}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meters:
+    """Bars against their limits."""
+
+    kind: ClassVar = "meters"
+    title: str
+    meters: Sequence[Meter]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """Names and values."""
 
@@ -204,8 +229,8 @@ class Document:
     is_open: bool = False
 
 
-Section = Notice | Facts | Table | Document
-ORDER: tuple[type, ...] = (Notice, Facts, Table, Document)
+Section = Notice | Meters | Facts | Table | Document
+ORDER: tuple[type, ...] = (Notice, Meters, Facts, Table, Document)
 """How the sections of a page follow one another."""
 
 

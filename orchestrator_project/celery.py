@@ -5,6 +5,7 @@ for whatever the broker loses or repeats.
 """
 
 import ctypes
+import logging
 import os
 import signal
 from typing import Any
@@ -25,6 +26,7 @@ ROUTES = {
     "decisions.tasks.execute": "execute",
     "decisions.tasks.sweep": "journal",
     "decisions.tasks.housekeeping": "journal",
+    "decisions.tasks.protect": "execute",
     # These wait for slow servers outside: on a queue where nothing is urgent.
     "decisions.tasks.check_models": "reflect",
     "decisions.tasks.refresh_calendar": "reflect",
@@ -32,6 +34,11 @@ ROUTES = {
 
 TICK_SECONDS = 1 if settings.SANDBOX else 5
 """How often beat asks for the slot's cycles. A slot's rows are unique, so all but the first ask in vain."""
+
+PROTECT_SECONDS = 5
+"""How often positions are looked at whose stop is not confirmed."""
+
+log = logging.getLogger(__name__)
 
 app = Celery("orchestrator_project")
 app.conf.update(
@@ -70,6 +77,11 @@ app.conf.update(
             "options": {"expires": settings.SWEEP_SECONDS},
         },
         "housekeeping": {"task": "decisions.tasks.housekeeping", "schedule": 60, "options": {"expires": 60}},
+        "protect": {
+            "task": "decisions.tasks.protect",
+            "schedule": PROTECT_SECONDS,
+            "options": {"expires": PROTECT_SECONDS},
+        },
         # Each asks the database whether anything is due, and only then the outside.
         "check-models": {"task": "decisions.tasks.check_models", "schedule": 60, "options": {"expires": 60}},
         "refresh-calendar": {"task": "decisions.tasks.refresh_calendar", "schedule": 60, "options": {"expires": 60}},
@@ -84,6 +96,20 @@ if not settings.SANDBOX_LOCKSTEP:
 app.conf["CELERY_DB_REUSE_MAX"] = 10**9
 """Without it the connection is closed around every task, which doubles the time of a cycle."""
 app.autodiscover_tasks()
+
+
+@signals.worker_init.connect
+def _refuse_to_trade_behind_a_broken_gate(**_: Any) -> None:
+    """Probe every limit in force before the first task; a worker whose gate fails the drill does not start."""
+    import django
+
+    django.setup()
+    from risk.services import drill_limits
+
+    if wrong := [finding for finding in drill_limits() if finding.fault]:
+        for finding in wrong:
+            log.critical("limits drill: %s, %s: %s", finding.rule, finding.told, finding.fault)
+        raise SystemExit("The risk gate failed its drill: this worker does not start. See `manage.py risk drill`.")
 
 
 @signals.worker_init.connect

@@ -1,13 +1,32 @@
-"""Pages of the gate: its state, halts, verdicts rule by rule, refusals."""
+"""Pages of the gate: its state, halts, what people did, verdicts rule by rule, refusals.
 
-from collections.abc import Iterator
+What the page of the risk state tells, and what people may do there, stands in `decisions.risk_admin`: it takes the
+market's clock, positions and orders.
+"""
+
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
 from django.contrib import admin
+from django.utils.html import format_html
 
 from journal.admin_base import register, shown_on
-from journal.presentation import NOTHING, Notice, Section, Table, facts_of, label, number, pill, table_of, tone_of
-from risk.models import Halt, RiskRejection, RiskState, Verdict
+from journal.presentation import (
+    NOTHING,
+    Notice,
+    Section,
+    Table,
+    facts_of,
+    label,
+    link,
+    moment,
+    number,
+    pill,
+    shown,
+    table_of,
+    tone_of,
+)
+from risk.models import Halt, RiskAction, RiskRejection, RiskState, Verdict
 
 register(
     RiskState,
@@ -23,20 +42,51 @@ register(
     date_hierarchy="started_at",
 )
 register(
+    RiskAction,
+    list_display=("created_at", "action", "by", "reason", "detail", "source", "market_time"),
+    list_filter=("action", "source", "by"),
+    search_fields=("by", "reason", "detail"),
+    date_hierarchy="created_at",
+)
+register(
     Verdict,
     list_display=("symbol", "action", "outcome", "approved", "cycle_number", "created_at", "decision_id"),
     list_filter=("outcome", "approved", "action", "symbol"),
     search_fields=("symbol", "decision_id", "content_hash"),
     date_hierarchy="created_at",
 )
+
+
+@admin.display(description="Refused by")
+def refused_by(rejection: RiskRejection) -> str:
+    """The rules that refused it."""
+    return ", ".join(label(each["rule"]) for each in rejection.failed_rules)
+
+
+@admin.display(description="In words")
+def in_words(rejection: RiskRejection) -> str:
+    """Their sentences."""
+    return format_html('<span class="sentence">{}</span>', " ".join(each["reason"] for each in rejection.failed_rules))
+
+
 register(
     RiskRejection,
-    list_display=("created_at", "verdict", "failed_rules", "account_state"),
+    list_display=("created_at", "verdict", refused_by, in_words),
     date_hierarchy="created_at",
 )
 
 GRANTED = ("contracts", "size_pct", "leverage", "limit_price", "stop_loss", "take_profit", "reduce_only")
 """What an approval allows."""
+
+
+@shown_on(Halt)
+def halt_page(halt: Halt) -> Iterator[Section]:
+    """Whether it stands, and what ends it or ended it."""
+    if halt.ended_at is not None:
+        yield Notice(title=f"{label(halt.kind)}: ended by {halt.ended_by}", text=halt.end_reason, tone="plain")
+        return
+    ending = f"until {halt.until:%Y-%m-%d %H:%M} UTC" if halt.until else "until a person resumes"
+    yield Notice(title=f"{label(halt.kind)}: nothing is opened {ending}", text=halt.reason, tone="bad")
 
 
 @shown_on(Verdict)
@@ -71,6 +121,20 @@ def rules_table(verdict: Verdict) -> Table:
         for result in results
     ]
     return Table(title="Rules", headers=("Rule", "Verdict", "Measured", "Limit", "In words"), rows=rows)
+
+
+def refusals_table(title: str, rejections: Iterable[RiskRejection]) -> Table:
+    """Refused proposals, each with the rules that refused it and their sentences."""
+    rows = [
+        [
+            link(rejection, moment(rejection.created_at, short=True)),
+            shown("proposal", str(rejection.verdict or "").replace("_", " "), short=True),
+            refused_by(rejection),
+            in_words(rejection),
+        ]
+        for rejection in rejections
+    ]
+    return Table(title=title, headers=("Created", "Proposal", "Refused by", "In words"), rows=rows)
 
 
 def _figure(text: str | None) -> str:

@@ -102,13 +102,14 @@ def resume(
             RiskAction.Action.REBASE_PEAK, source=source, by=by, reason=reason, detail=rebased.strip(), now=now
         )
     record_action(RiskAction.Action.RESUME, source=source, by=by, reason=reason, detail=done, now=now)
-    severity, category = ("WARN", "risk_rebase_peak") if rebased else ("INFO", "risk_resume")
-    return done, [RiskNotice(severity, category, f"Trading resumed by {by}", reason, done)]
+    return done, [RiskNotice("WARN" if rebased else "INFO", "risk_resume", f"Trading resumed by {by}", reason, done)]
 
 
 def _daily_stays(now: datetime) -> str:
     daily = next((each for each in standing_halts(now) if each.kind == Halt.Kind.DAILY_LOSS), None)
-    return "" if daily is None else f" The daily-loss halt stands until {_told(daily.until)}, never to be lifted before."
+    return (
+        "" if daily is None else f" The daily-loss halt stands until {_told(daily.until)}, never to be lifted before."
+    )
 
 
 def _drawdown_still(state: RiskState) -> str:

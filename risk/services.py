@@ -14,6 +14,7 @@ from uuid import UUID
 from django.conf import settings
 
 from risk import gate
+from risk.drill import Finding, drill
 from risk.halts import Refused, begin_halt, halt, lift_ended_halts, record_action, resume
 from risk.models import RiskRejection, RiskState, Verdict
 from risk.state import (
@@ -36,6 +37,7 @@ __all__ = [
     "RiskNotice",
     "begin_halt",
     "chained_hash",
+    "drill_limits",
     "gate_account",
     "gate_state",
     "halt",
@@ -47,6 +49,7 @@ __all__ = [
     "record_action",
     "resume",
     "standing_halts",
+    "weigh",
 ]
 
 DAY_START_TOLERANCE = timedelta(minutes=15)
@@ -146,18 +149,16 @@ def judge(
 
     `cycle_number` is None for a close that no cycle asked for.
     """
-    inputs: dict[str, Any] = {
-        "proposal": proposal,
-        "account": gate.Account(equity=equity),
-        "positions": tuple(positions),
-        "pending": tuple(pending),
-        "state": gate_state(state),
-        "correlations": dict(correlations),
-        "instrument": instrument,
-        "limits": settings.RISK_LIMITS,
-        "now": now,
-    }
-    verdict = gate.evaluate(**inputs)
+    inputs, verdict = weigh(
+        proposal=proposal,
+        account=gate.Account(equity=equity),
+        positions=tuple(positions),
+        pending=tuple(pending),
+        state=gate_state(state),
+        correlations=dict(correlations),
+        instrument=instrument,
+        now=now,
+    )
     record = _record(verdict, gate.inputs_to_dict(**inputs), decision_id, cycle_number, proposal)
     notices = [
         notice for kind, reason in verdict.new_halts for notice in begin_halt(kind, reason, now=now, by="risk gate")
@@ -170,6 +171,41 @@ def judge(
             account_state={"equity": str(equity)},
         )
     return Judged(verdict=verdict, record=record, notices=notices)
+
+
+def weigh(
+    *,
+    proposal: gate.Proposal,
+    account: gate.Account,
+    positions: tuple[gate.Position, ...],
+    pending: tuple[gate.PendingOrder, ...],
+    state: gate.RiskState,
+    correlations: Mapping[str, Decimal | None],
+    instrument: gate.Instrument,
+    now: datetime,
+) -> tuple[gate.Inputs, gate.Verdict]:
+    """The gate's verdict with the limits in force, and the whole of what it was shown. Nothing is recorded."""
+    inputs = gate.Inputs(
+        proposal=proposal,
+        account=account,
+        positions=positions,
+        pending=pending,
+        state=state,
+        correlations=correlations,
+        instrument=instrument,
+        limits=settings.RISK_LIMITS,
+        now=now,
+    )
+    return inputs, gate.evaluate(**inputs)
+
+
+def drill_limits() -> tuple[Finding, ...]:
+    """Probe every limit in force by the function that weighs real proposals."""
+
+    def weighed(**probe: Any) -> gate.Verdict:
+        return weigh(**{name: value for name, value in probe.items() if name != "limits"})[1]
+
+    return drill(settings.RISK_LIMITS, weighed)
 
 
 def _record(

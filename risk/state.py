@@ -61,9 +61,9 @@ def gate_state(state: RiskState) -> gate.RiskState:
     """The row as the gate's value."""
     return gate.RiskState(
         day_start_equity=_known(state.day_start_equity),
-        day_net_transfers=state.net_transfers - state.day_start_transfers,
+        day_net_transfers=Decimal(state.net_transfers - state.day_start_transfers),
         peak_equity=_known(state.peak_equity),
-        peak_net_transfers=state.net_transfers - state.peak_transfers,
+        peak_net_transfers=Decimal(state.net_transfers - state.peak_transfers),
         loss_streak=state.loss_streak,
         cooldown_until=state.cooldown_until,
         halts=tuple(

@@ -93,6 +93,17 @@ class Run:
                 returncode=2,
             )
         call_command("seed", admin_username=settings.ADMIN_USERNAME)
+        self._drill()
+
+    def _drill(self) -> None:
+        """Probe the limits before anything can trade; each worker does so again for itself."""
+        from decisions.risk_command.drill import summary
+        from risk.services import drill_limits
+
+        findings = drill_limits()
+        self.say(f"Limits: {summary(findings)}")
+        if any(finding.fault for finding in findings):
+            raise CommandError("See `manage.py risk drill`.", returncode=1)
 
     def _run_slots(self) -> int:
         """A lockstep run; 0 when it is complete and its report shows no fault."""

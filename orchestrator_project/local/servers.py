@@ -204,6 +204,8 @@ def _postgres_answers(local_dir: Path) -> bool:
                 connection.execute(f'CREATE DATABASE "{endpoints.DATABASE}"')
     except psycopg.OperationalError:
         return False
+    except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
+        return True  # another command that started at the same moment was quicker
     return True
 
 

@@ -48,8 +48,9 @@ def _value(field: "Field[Any, Any]", number: int) -> Any:
     if field.choices:
         return field.choices[0][0]
     kind = field.get_internal_type()
+    word = None if field.unique else WORDS.get(field.name)
     makers: dict[str, Callable[[], Any]] = {
-        "CharField": lambda: (WORDS.get(field.name) or f"{field.name} {number}")[: field.max_length],
+        "CharField": lambda: (word or f"{field.name} {number}")[: field.max_length],
         "TextField": lambda: f"The {field.name} of row {number}.",
         "DateTimeField": lambda: START + timedelta(minutes=number),
         "DateField": lambda: START.date(),

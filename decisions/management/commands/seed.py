@@ -12,6 +12,7 @@ from decisions.calendar import KNOWN_EVENTS
 from decisions.clock import wall_now
 from decisions.models import CalendarFeed, ScheduledEvent
 from journal.services import seed_first_playbook
+from risk import services as risk
 
 KNOWN_DATES = "Dates known to this program"
 """Its row among the calendar feeds says that they have been read, once."""
@@ -27,6 +28,7 @@ class Command(BaseCommand):
     def handle(self, *_: Any, **options: Any) -> None:
         if seed_first_playbook(wall_now()):
             self.stdout.write("playbook version 1 written")
+        risk.lock_state()  # makes the account's row: halting from the admin must not wait for the first report
         self._seed_events()
         self._seed_administrator(options["admin_username"])
 

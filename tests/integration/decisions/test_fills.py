@@ -460,6 +460,14 @@ def test_a_gain_before_fees_that_is_a_loss_after_them_counts_as_a_loss() -> None
     assert RiskState.objects.get().loss_streak == 1
 
 
+def test_a_gain_that_late_funding_turns_into_a_loss_counts_as_a_loss() -> None:
+    _trade_with_result("0.02", NOON + timedelta(hours=8))
+    assert RiskState.objects.get().loss_streak == 0
+    book_funding(amount_usd="-0.04", paid_at=at(480))
+    assert Trade.objects.get().pnl_usd == D("-0.02")
+    assert RiskState.objects.get().loss_streak == 1
+
+
 def test_a_reduction_is_no_closed_trade() -> None:
     book(sent_order())
     book_exit(fill_size="1", fill_price="19900", pnl_usd="-1")

@@ -138,7 +138,7 @@ OBSTACLES: list[tuple[Callable[[Any], None], Outcome, str]] = [
     (positions_are_stale, Outcome.STALE_DATA, "the newest positions are 0:05:00 old"),
     (budget_is_spent, Outcome.BUDGET, "models have cost 0.500000 USD today, of 0.50"),
     (model_is_gone, Outcome.MODEL_ERROR, "OPUS_MODEL=claude-opus-4-6: retired"),
-    (order_is_unknown, Outcome.INSTRUMENT_BLOCKED, "nobody knows what became of order"),
+    (order_is_unknown, Outcome.INSTRUMENT_BLOCKED, "nobody knows what became of OPEN_LONG"),
     (limit_order_is_working, Outcome.INSTRUMENT_BLOCKED, "is still working"),
     (instrument_is_blocked, Outcome.INSTRUMENT_BLOCKED, "a position that is not ours"),
 ]

@@ -1,7 +1,7 @@
 """The account's state on real Postgres: day start, peak, halts, warnings, cooldown, the chain of verdicts."""
 
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from uuid import uuid4
 
@@ -10,30 +10,10 @@ from django.db import connections, transaction
 
 from risk import gate, services
 from risk.models import Halt, RiskRejection, RiskState, Verdict
-from risk.services import RiskNotice
+from tests.integration.risk.scene import DAY, MIDNIGHT, categories, in_drawdown, report, standing, state
 
 pytestmark = pytest.mark.django_db
 D = Decimal
-DAY = datetime(2022, 11, 20, tzinfo=UTC)
-MIDNIGHT = DAY + timedelta(days=1)
-
-
-@transaction.atomic
-def report(at: datetime, equity: str, transfers: str = "0") -> list[RiskNotice]:
-    state = services.lock_state()
-    return services.on_account_update(state, equity=D(equity), net_transfers=D(transfers), as_of=at)
-
-
-def state() -> RiskState:
-    return RiskState.objects.get()
-
-
-def standing() -> list[str]:
-    return [halt.kind for halt in services.standing_halts()]
-
-
-def categories(notices: list[RiskNotice]) -> list[tuple[str, str]]:
-    return [(notice.severity, notice.category) for notice in notices]
 
 
 # --- day start and peak -----------------------------------------------------------------------------------------------
@@ -83,10 +63,31 @@ def test_the_peak_only_rises_and_transfers_are_no_gain() -> None:
     assert (state().peak_equity, state().peak_transfers) == (15600, 5000)
 
 
+def test_the_first_report_ever_is_adopted_as_found_and_said_so() -> None:
+    (notice,) = report(DAY + timedelta(hours=9), "12345.6")
+    assert (notice.severity, notice.title) == ("INFO", "Account adopted: equity 12345.6 USD")
+    assert report(DAY + timedelta(hours=10), "12300") == []
+
+
 def test_an_older_report_changes_nothing() -> None:
     report(DAY + timedelta(hours=1), "10000")
+    before = RiskState.objects.values().get()
     assert report(DAY, "1") == []
-    assert (state().equity, standing()) == (10000, [])
+    assert report(DAY - timedelta(days=1), "1") == []
+    assert (RiskState.objects.values().get(), standing()) == (before, [])
+
+
+def test_a_clock_that_jumped_ahead_begins_its_day_and_one_that_jumps_back_waits_until_it_has_caught_up() -> None:
+    report(DAY, "10000")
+    report(DAY + timedelta(hours=1), "9700")
+    assert standing() == ["daily_loss"]
+    ahead = DAY + timedelta(days=3, hours=1)
+    report(ahead, "9690")
+    assert (standing(), state().day, state().day_start_equity) == ([], ahead.date(), 9690)
+    assert report(DAY + timedelta(hours=2), "5000") == []  # back again
+    assert (standing(), state().equity) == ([], 9690)
+    report(ahead + timedelta(minutes=5), "9399.3")  # 3 % of the day that began with the jump
+    assert standing() == ["daily_loss"]
 
 
 # --- halts ------------------------------------------------------------------------------------------------------------
@@ -122,13 +123,15 @@ def test_a_halt_is_told_once_while_it_stands() -> None:
 
 
 def test_a_drawdown_of_ten_percent_is_an_emergency_that_midnight_does_not_lift() -> None:
-    equities = ["10000", "9800", "9600", "9400", "9200", "9000"]  # less than 3 % a day, 10 % in all
-    for day, equity in enumerate(equities):
-        notices = report(DAY + timedelta(days=day), equity)
-    assert ("CRITICAL", "risk_drawdown") in categories(notices)
-    assert standing() == ["drawdown"]
+    in_drawdown()
+    assert Halt.objects.get().until is None
     report(DAY + timedelta(days=9), "9900")
     assert standing() == ["drawdown"]
+
+
+def test_a_drawdown_is_told_as_critical() -> None:
+    report(DAY, "10000")
+    assert ("CRITICAL", "risk_drawdown") in categories(report(DAY + timedelta(days=1), "9000"))
 
 
 @pytest.mark.parametrize("equity", ["0", "-5"])
@@ -154,21 +157,6 @@ def test_closeness_to_a_limit_is_warned_of_once_a_day() -> None:
     assert categories(report(MIDNIGHT + timedelta(hours=1), "9516")) == [("WARN", "risk_daily_loss")]
 
 
-def test_a_person_lifts_every_halt_but_the_daily_one() -> None:
-    report(DAY, "10000")
-    with transaction.atomic():
-        services.lock_state()
-        services.begin_halt(Halt.Kind.MANUAL, "a drill", now=DAY, by="ada")
-        services.begin_halt(Halt.Kind.DRAWDOWN, "10 %", now=DAY, by="risk gate")
-        services.begin_halt(Halt.Kind.DAILY_LOSS, "3 %", now=DAY, by="risk gate")
-        assert services.begin_halt(Halt.Kind.MANUAL, "again", now=DAY, by="bob") == []
-        lifted = services.resume(now=DAY + timedelta(hours=1), by="ada", reason="looked at")
-    assert [halt.kind for halt in lifted] == ["manual", "drawdown"]
-    assert standing() == ["daily_loss"]
-    manual = Halt.objects.get(kind="manual")
-    assert (manual.reason, manual.ended_by, manual.end_reason) == ("a drill", "ada", "looked at")
-
-
 def test_openings_are_blocked_by_a_halt_first_and_by_a_cooldown_while_it_lasts() -> None:
     report(DAY, "10000")
     assert services.openings_blocked(DAY) is None
@@ -179,31 +167,6 @@ def test_openings_are_blocked_by_a_halt_first_and_by_a_cooldown_while_it_lasts()
     assert services.openings_blocked(DAY + timedelta(minutes=30)) is None
     services.begin_halt(Halt.Kind.MANUAL, "a drill", now=DAY, by="ada")
     assert services.openings_blocked(DAY) == ("halted", "manual: a drill")
-
-
-# --- the streak -------------------------------------------------------------------------------------------------------
-
-
-@transaction.atomic
-def close_trade(net: str | None, at: datetime = DAY) -> list[RiskNotice]:
-    known = None if net is None else D(net)
-    return services.on_trade_closed(services.lock_state(), net_pnl_usd=known, now=at)
-
-
-def test_the_third_loss_in_a_row_begins_a_cooldown_and_the_count_is_zeroed() -> None:
-    assert close_trade("-1") == close_trade("-0.0001") == []
-    assert categories(close_trade("-5", DAY + timedelta(hours=1))) == [("WARN", "risk_cooldown")]
-    assert (state().loss_streak, state().cooldown_until) == (0, DAY + timedelta(hours=1, minutes=30))
-    close_trade("-1")
-    assert state().loss_streak == 1
-
-
-@pytest.mark.parametrize("net", ["0", "0.0001", None])
-def test_a_trade_that_is_no_known_loss_ends_the_streak(net: str | None) -> None:
-    close_trade("-1")
-    close_trade("-1")
-    close_trade(net)
-    assert state().loss_streak == 0
 
 
 # --- verdicts ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,210 @@
+"""Reduce-only closes that no cycle asked for: a person's close-all, and the protection of positions without a stop.
+
+Each is written with a verdict of its own, as any CLOSE is, and goes out after the commit by the same idempotent script.
+One that a dead process left unsent goes out with the sweeper; one that came to nothing is tried anew, under a new id,
+by whoever wants the position gone: `protection` for its own, `go_on_closing_all` here for a person's.
+"""
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from uuid import uuid4
+
+import redis
+from django.conf import settings
+from django.db import transaction
+
+from decisions import context, exposure, orders, outbox
+from decisions.clock import now_for_record, wall_now
+from decisions.messages import MarketSnapshot, Position
+from decisions.models import Order, OrderKind, OrderStatus
+from decisions.notices import publish
+from journal.models import Trade
+from risk import gate
+from risk import services as risk
+from risk.models import RiskAction, RiskState
+
+REMINDER = timedelta(minutes=1)
+NOT_KNOWN = Decimal("NaN")
+"""What the gate is shown of an instrument without a snapshot: it measures no CLOSE by it."""
+
+log = logging.getLogger(__name__)
+
+
+def reported() -> Sequence[Position]:
+    """The positions of the venue's newest report."""
+    report = context.position_report()
+    return report.positions if report else ()
+
+
+def exit_in_flight(symbol: str) -> bool:
+    """Whether something is on its way that reduces the position already."""
+    return any(order.reduce_only and order.symbol == symbol for order in exposure.live_orders())
+
+
+def pause() -> timedelta:
+    """How long one close is given before the next is tried."""
+    return timedelta(seconds=settings.PROTECTION_DEADLINE_SECONDS)
+
+
+def close(state: RiskState, position: gate.Position, kind: OrderKind, reason: str, now: datetime) -> Order | None:
+    """Write the order that closes a position, and send it after the commit. Called under the account's lock.
+
+    `now` is market time. None when the gate refuses, which is told: it does so for a size that is no number, and while
+    another exit of the instrument is on its way.
+    """
+    snapshot = _snapshot(position.symbol)
+    decision_id = uuid4()
+    judged = risk.judge(
+        state,
+        decision_id=decision_id,
+        cycle_number=None,
+        decision={"action": "CLOSE", "symbol": position.symbol, "reasoning": reason},
+        proposal=_proposal(position.symbol, snapshot),
+        equity=risk.gate_account(state).equity,
+        positions=[*_elsewhere(position.symbol), position],
+        pending=exposure.live_orders(),
+        correlations={},
+        instrument=_instrument(position.symbol, snapshot),
+        now=now,
+    )
+    publish(judged.notices)
+    if not judged.verdict.approved:
+        against = "; ".join(result.reason for result in judged.verdict.refusals)
+        outbox.record_alert("CRITICAL", "close_refused", f"Closing {position.symbol} was refused", against, "None")
+        return None
+    order = Order.objects.create(
+        kind=kind,
+        decision_id=decision_id,
+        client_order_id=decision_id.hex,
+        symbol=position.symbol,
+        action="CLOSE",
+        side=orders.side(position.direction, reduce_only=True),
+        pos_side=position.direction.lower(),
+        order_type="market",
+        size=judged.verdict.contracts,
+        reduce_only=True,
+        judged_price=_price(position.symbol, snapshot),
+        notional_usd=position.notional_usd,
+        reason=reason,
+        expires_at=orders.expiry("market", now),
+    )
+    transaction.on_commit(lambda: _send_now(order.pk))
+    return order
+
+
+def _snapshot(symbol: str) -> MarketSnapshot | None:
+    record = context.newest_snapshot(symbol)
+    return None if record is None else MarketSnapshot.model_validate(record.payload)
+
+
+def _proposal(symbol: str, snapshot: MarketSnapshot | None) -> gate.Proposal:
+    return gate.Proposal(
+        action="CLOSE",
+        symbol=symbol,
+        size_pct=Decimal(0),
+        order_type="market",
+        limit_price=None,
+        stop_loss=None,
+        take_profit=None,
+        snapshot_price=snapshot.price if snapshot else NOT_KNOWN,
+        bid=snapshot.bid if snapshot else NOT_KNOWN,
+        ask=snapshot.ask if snapshot else NOT_KNOWN,
+    )
+
+
+def _instrument(symbol: str, snapshot: MarketSnapshot | None) -> gate.Instrument:
+    if snapshot is not None:
+        return gate.Instrument(symbol=symbol, **dict(snapshot.instrument))
+    return gate.Instrument(symbol=symbol, ct_val=NOT_KNOWN, lot_size=NOT_KNOWN, min_size=NOT_KNOWN, tick_size=NOT_KNOWN)
+
+
+def _elsewhere(symbol: str) -> list[gate.Position]:
+    """The other instruments' positions. Of one instrument held both ways each side is closed by itself."""
+    return [other for other in exposure.positions(reported()) if other.symbol != symbol]
+
+
+def _price(symbol: str, snapshot: MarketSnapshot | None) -> Decimal:
+    """The newest price known: the market's, else the venue's mark, else our entry."""
+    if snapshot is not None:
+        return snapshot.price
+    position = context.position_in(symbol, reported())
+    if position is not None:
+        return position.mark_price
+    return Trade.objects.get(symbol=symbol, status=Trade.Status.OPEN).entry_price
+
+
+# --- sending ----------------------------------------------------------------------------------------------------------
+
+
+def _send_now(order_id: int) -> None:
+    try:
+        send(order_id)
+    except redis.RedisError as error:
+        log.warning("order %s waits for the sweeper: %s", order_id, error)
+
+
+@transaction.atomic
+def send(order_id: int) -> None:
+    """Put a pending close on the stream, once however often it is called; end it when it is past its expiry."""
+    risk.lock_state()
+    order = Order.objects.select_for_update().get(pk=order_id)
+    if order.status != OrderStatus.PENDING:
+        return
+    entry_id = orders.was_sent(order)
+    if entry_id is None and orders.expired(order, now_for_record()):
+        orders.end(order, OrderStatus.EXPIRED, f"expired at {order.expires_at:%H:%M:%S} before it was sent")
+        return
+    orders.mark_sent(order, entry_id or orders.send(order))
+
+
+def send_what_is_left() -> None:
+    """Send, or end, the closes that a dead process left behind."""
+    pending = Order.objects.filter(status=OrderStatus.PENDING, cycle__isnull=True)
+    for order_id in pending.order_by("id").values_list("id", flat=True):
+        send(order_id)
+
+
+# --- a person's close-all ---------------------------------------------------------------------------------------------
+
+
+def go_on_closing_all() -> None:
+    """Try again what a close-all has not closed yet: until the positions are gone, or a person resumes."""
+    if _close_all_under_way() is None:
+        return
+    with transaction.atomic():
+        state = risk.lock_state()
+        if (action := _close_all_under_way()) is None:
+            return
+        for position in [each for each in exposure.positions(reported()) if _still_to_close(action, each.symbol)]:
+            outbox.record_alert_at_most(
+                REMINDER,
+                "WARN",
+                "close_all_again",
+                title=f"{position.symbol} is not closed yet",
+                detail=f"The close-all by {action.by} has not closed {position.size.normalize():f} contracts",
+                action_taken="Another market order goes out",
+            )
+            close(state, position, OrderKind.CLOSE_ALL, f"close all: {action.reason}", now_for_record())
+
+
+def _close_all_under_way() -> RiskAction | None:
+    either = (RiskAction.Action.CLOSE_ALL, RiskAction.Action.RESUME)
+    newest = RiskAction.objects.filter(account=risk.ACCOUNT, action__in=either).order_by("-id").first()
+    return newest if newest is not None and newest.action == RiskAction.Action.CLOSE_ALL else None
+
+
+def _still_to_close(action: RiskAction, symbol: str) -> bool:
+    """Whether a position is open against the will of a close-all, with no exit on its way.
+
+    Our own counts whenever it was opened: a resting order may have filled before it was withdrawn. One that only the
+    venue knows counts when its close came to nothing: what is there after a filled close, or was not there before, is
+    an old report or somebody else's new position.
+    """
+    tried = Order.objects.filter(kind=OrderKind.CLOSE_ALL, symbol=symbol, created_at__gte=action.created_at)
+    newest = tried.order_by("-id").first()
+    if exit_in_flight(symbol) or (newest is not None and wall_now() - newest.created_at < pause()):
+        return False
+    ours = context.open_trade_of(symbol) is not None
+    return ours or (newest is not None and newest.status != OrderStatus.FILLED)

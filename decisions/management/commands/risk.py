@@ -1,0 +1,60 @@
+"""`manage.py risk`: the gate's state and limits, and the halts that people begin and end."""
+
+from argparse import RawDescriptionHelpFormatter
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser, DjangoHelpFormatter
+
+from decisions.risk_command import drill, halt, limits, resume, status, verify
+
+WORDS: Mapping[str, ModuleType] = {
+    "status": status,
+    "limits": limits,
+    "halt": halt,
+    "resume": resume,
+    "drill": drill,
+    "verify": verify,
+}
+"""Each has `HELP`, `add_arguments(parser)` and `run(options, say)`, which returns the exit code."""
+
+EXAMPLES = """
+examples:
+  manage.py risk status
+  manage.py risk limits --json
+  manage.py risk halt --reason "the exchange is in maintenance"
+  manage.py risk halt --close-all --by ada --reason "leaving before the announcement"
+  manage.py risk resume --by ada --reason "the announcement is over"
+  manage.py risk resume --rebase-peak --by ada --reason "the loss is understood, see the report of today"
+  manage.py risk drill --all
+  manage.py risk verify --cycle 4711
+
+exit codes: 0 done, 1 refused by the facts, 2 a mistake in what was typed
+drill and verify end with 1 when something is not as it must be
+"""
+
+
+class Formatter(RawDescriptionHelpFormatter, DjangoHelpFormatter):
+    """Django's, with the examples as they are written."""
+
+
+class Command(BaseCommand):
+    help = "Show and steer the risk gate. Works whether or not the stack is up."
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        return super().create_parser(prog_name, subcommand, formatter_class=Formatter, epilog=EXAMPLES, **kwargs)
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        words = parser.add_subparsers(dest="word", metavar="WORD", required=True)
+        for name, module in WORDS.items():
+            module.add_arguments(words.add_parser(name, help=module.HELP, description=_sentence(module.HELP)))
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        code = WORDS[options["word"]].run(options, self.stdout.write)
+        if code:
+            raise SystemExit(code)
+
+
+def _sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}."
