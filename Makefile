@@ -12,7 +12,7 @@ UV := $(BIN)/uv
 export UV_LINK_MODE ?= copy
 
 .DEFAULT_GOAL := help
-.PHONY: help install run shell test test-unit test-integration test-e2e lint format types contracts migrations bench prove lock clean
+.PHONY: help install run shell test test-unit test-integration test-e2e lint format types contracts migrations mutation bench prove lock clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ contracts: $(TESTS) ## Import contracts: layers, and pure modules free of framew
 
 migrations: $(TESTS) ## Fail when the models have changes without a migration
 	@$(BIN)/python manage.py makemigrations --check --dry-run
+
+mutation: $(TESTS) ## Change the risk gate line by line: its tests must notice every change (ARGS="risk.gate.x_leverage*" narrows it)
+	@$(BIN)/python tests/mutation.py $(ARGS)
 
 bench: $(TESTS) ## Print the measurements of tests/bench
 	@set -e; for bench in $$(grep -l __main__ tests/bench/*.py); do echo "== $$bench"; $(BIN)/python $$bench $(ARGS); done

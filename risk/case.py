@@ -15,7 +15,6 @@ from typing import Unpack
 from risk import sizing
 from risk.inputs import (
     EXITS,
-    OPENINGS,
     Account,
     Direction,
     Inputs,
@@ -45,6 +44,7 @@ class Prices:
 class Case:
     """A proposal, all it is judged by, and the figures that more than one rule needs.
 
+    `adds_risk` is everything but exits and HOLD: an action nobody knows is judged like an opening, the stricter way.
     `held` is what is open, or will be when the pending openings fill; `sign` is 1 for long and -1 for short. Prices are
     judged twice, as asked for and as they would be sent, on the tick; both must hold. `requested` is the new notional
     before any shrinking. `relations` are (symbol, r x direction x direction) with all that is held elsewhere.
@@ -60,6 +60,8 @@ class Case:
     instrument: Instrument
     limits: Limits
     now: datetime
+    adds_risk: bool
+    exit_in_flight: bool
     position: Position | None
     held: tuple[Position | PendingOrder, ...]
     sign: Decimal
@@ -70,19 +72,6 @@ class Case:
     relations: tuple[tuple[str, Decimal], ...]
     granted_pct: Decimal
     contracts: Decimal
-
-    @property
-    def opens(self) -> bool:
-        return self.proposal.action in OPENINGS
-
-    @property
-    def adds_risk(self) -> bool:
-        """An action nobody knows is judged like an opening, the stricter way."""
-        return self.proposal.action not in EXITS and self.proposal.action != "HOLD"
-
-    @property
-    def exit_in_flight(self) -> bool:
-        return any(order.reduce_only and order.symbol == self.proposal.symbol for order in self.pending)
 
 
 def direction_of(proposal: Proposal, positions: Iterable[Position]) -> Direction | None:
@@ -115,9 +104,11 @@ def case_of(**inputs: Unpack[Inputs]) -> Case:
     )
     relations = _relations(proposal.symbol, sign, held, inputs["correlations"])
     granted_pct = positive(proposal.size_pct) * (_HALF if too_alike(relations, inputs["limits"]) else ONE)
-    price = highest(asked.entry, sent.entry, positive(proposal.snapshot_price))
+    price = highest(sent.entry, positive(proposal.snapshot_price))
     return Case(
         **inputs,
+        adds_risk=proposal.action not in (*EXITS, "HOLD"),
+        exit_in_flight=any(order.reduce_only and order.symbol == proposal.symbol for order in inputs["pending"]),
         position=position,
         held=held,
         sign=sign,
@@ -143,13 +134,11 @@ def _sent_prices(proposal: Proposal, asked: Prices, sign: Decimal, tick_size: De
     """Stop and target rounded towards the entry, a limit price away from the market, so that it stays passive."""
     entry = asked.entry
     if proposal.order_type == "limit":
-        entry = _ticked(entry, tick_size, towards=ZERO if sign > 0 else _INFINITY)
+        entry = _ticked(entry, tick_size, towards=ZERO if sign == ONE else _INFINITY)
     return Prices(entry, _ticked(asked.stop, tick_size, entry), _ticked(asked.target, tick_size, entry))
 
 
 def _ticked(price: Decimal, tick_size: Decimal, towards: Decimal) -> Decimal:
-    if price.is_nan() or towards.is_nan():
-        return NAN
     try:
         return sizing.round_to_tick(price, tick_size, towards)
     except ValueError:
@@ -199,8 +188,6 @@ def _reduction(removed: Decimal, open_size: Decimal, min_size: Decimal) -> Decim
 
 
 def _lots(size_pct: Decimal, equity: Decimal, price: Decimal, instrument: Instrument) -> Decimal:
-    if size_pct.is_nan() or equity.is_nan() or price.is_nan():
-        return NAN
     try:
         return sizing.contracts(size_pct, equity, price, instrument.ct_val, instrument.lot_size)
     except ValueError:

@@ -21,6 +21,7 @@ from typing import Unpack
 from risk.case import Case, case_of, direction_of, too_alike
 from risk.inputs import (
     EXITS,
+    OPENINGS,
     Account,
     Action,
     Direction,
@@ -46,6 +47,7 @@ from risk.measures import (
     QUIET,
     ZERO,
     finite,
+    gain,
     highest,
     lowest,
     over,
@@ -88,26 +90,24 @@ LIMIT_PRICE_BAND = Decimal("0.01")
 # --- the rules ------------------------------------------------------------------------------------------------------
 
 
-def _passed(rule: str, reason: str, measured: Decimal | None = None, limit: Decimal | None = None) -> RuleResult:
-    return _found(rule, "pass", reason, measured, limit)
-
-
 def _found(
     rule: str, verdict: RuleVerdict, reason: str, measured: Decimal | None = None, limit: Decimal | None = None
 ) -> RuleResult:
-    known = None if measured is None or measured.is_nan() else text(measured)
-    bound = None if limit is None else text(limit)
-    return RuleResult(rule=rule, measured=known, limit=bound, verdict=verdict, reason=reason)
+    return RuleResult(rule=rule, measured=_known(measured), limit=_known(limit), verdict=verdict, reason=reason)
+
+
+def _known(value: Decimal | None) -> str | None:
+    return None if value is None or value.is_nan() else text(value)
 
 
 def _bounded(rule: str, holds: bool, measured: Decimal, limit: Decimal, sentence: str) -> RuleResult:
     """Pass when `holds`, else reject; `sentence` says what was measured."""
-    reason = f"{rule} cannot be measured with these figures" if measured.is_nan() else sentence
+    reason = f"{rule} cannot be measured with these figures" if measured.is_nan() or limit.is_nan() else sentence
     return _found(rule, "pass" if holds else "reject", reason, measured, limit)
 
 
 def _not_asked(rule: str, case: Case) -> RuleResult:
-    return _passed(rule, f"Not asked of {case.proposal.action}.")
+    return _found(rule, "pass", f"Not asked of {case.proposal.action}.")
 
 
 def daily_loss(case: Case) -> RuleResult:
@@ -154,7 +154,7 @@ def _fall(rule: str, since: str, equity: Decimal, reference: Decimal, transfers:
     reference = positive(reference)
     change = finite(equity) - finite(transfers) - reference
     furthest = -limit * reference
-    if (change - furthest).is_nan():
+    if change.is_nan():
         return _found(rule, "reject", f"{rule} cannot be measured with these figures", None, -limit)
     verdict: RuleVerdict = "pass"
     if change <= furthest * WARN_SHARE:
@@ -175,8 +175,7 @@ def cooldown(case: Case) -> RuleResult:
     reason = (
         f"Cooling down until {encoded(until)}." if cooling else f"{streak} losses in a row; {most} start a cooldown."
     )
-    verdict: RuleVerdict = "reject" if cooling or streak >= most else "pass"
-    return _found("cooldown", verdict, reason, Decimal(streak), Decimal(most))
+    return _bounded("cooldown", not cooling and streak < most, Decimal(streak), Decimal(most), reason)
 
 
 def position_count(case: Case) -> RuleResult:
@@ -227,9 +226,9 @@ def stop_loss(case: Case) -> RuleResult:
     if not case.adds_risk:
         return _not_asked("stop_loss", case)
     stop, entry = case.asked.stop, case.asked.entry
-    holds = all((prices.entry - prices.stop) * case.sign > 0 for prices in (case.asked, case.sent))
-    if case.proposal.stop_loss is None or case.proposal.stop_loss == 0:
-        return _found("stop_loss", "reject", "There is no stop loss.", None, entry)
+    holds = all(gain(case.sign, prices.stop, prices.entry) > 0 for prices in (case.asked, case.sent))
+    if stop.is_nan():
+        return _found("stop_loss", "reject", "There is no stop loss above zero.", None, entry)
     sentence = f"The stop at {text(stop)} is on the {'right' if holds else 'wrong'} side of the entry {text(entry)}."
     return _bounded("stop_loss", holds, stop, entry, sentence)
 
@@ -250,13 +249,14 @@ def rr_ratio(case: Case) -> RuleResult:
     if not case.adds_risk:
         return _not_asked("rr_ratio", case)
     both, limit = (case.asked, case.sent), case.limits.min_rr_ratio
-    rewards = [(prices.target - prices.entry) * case.sign for prices in both]
-    risks = [positive(abs(prices.entry - prices.stop)) for prices in both]
-    if case.proposal.take_profit is None or not all(reward > 0 for reward in rewards):
+    stakes = [
+        (gain(case.sign, prices.entry, prices.target), positive(abs(prices.entry - prices.stop))) for prices in both
+    ]
+    if not all(reward > 0 for reward, _ in stakes):
         reason = "There is no take profit on the winning side of the entry."
         return _found("rr_ratio", "reject", reason, None, limit)
-    holds = all(reward >= limit * risk for reward, risk in zip(rewards, risks, strict=True))
-    measured = lowest(*(reward / risk for reward, risk in zip(rewards, risks, strict=True)))
+    holds = all(reward >= limit * risk for reward, risk in stakes)
+    measured = lowest(*(reward / risk for reward, risk in stakes))
     sentence = f"Reward is {spoken(measured)} times the risk; at least {text(limit)} times is needed."
     return _bounded("rr_ratio", holds, measured, limit, sentence)
 
@@ -270,7 +270,7 @@ def correlation(case: Case) -> RuleResult:
     known = [relation for _, relation in case.relations if not relation.is_nan()]
     measured = max(known, default=None)
     if not too_alike(case.relations, case.limits):
-        return _passed("correlation", "Nothing held elsewhere moves alike.", measured, limit)
+        return _found("correlation", "pass", "Nothing held elsewhere moves alike.", measured, limit)
     alike = [symbol for symbol, relation in case.relations if not relation <= limit]
     note = "" if len(known) == len(case.relations) else " (where it is not known it counts as such)"
     return _found("correlation", "shrink", f"Moves with {', '.join(alike)}{note}: the size is halved.", measured, limit)
@@ -282,7 +282,7 @@ def halted(case: Case) -> RuleResult:
         return _not_asked("halted", case)
     standing = [halt for halt in case.state.halts if not _has_lapsed(halt, case.now)]
     if not standing:
-        return _passed("halted", "No halt stands.")
+        return _found("halted", "pass", "No halt stands.")
     reasons = "; ".join(f"{halt.kind}: {halt.reason}" for halt in standing)
     return _found("halted", "reject", f"Halted ({reasons}).", Decimal(len(standing)), ZERO)
 
@@ -296,12 +296,15 @@ def well_formed(case: Case) -> RuleResult:
     """Numbers are finite and positive where needed, symbol and action are known, and the action fits what is open."""
     if case.proposal.action == "HOLD":
         return _not_asked("well_formed", case)
-    faults = list(_exit_faults(case) if case.proposal.action in EXITS else _opening_faults(case))
+    if faults := "; ".join(_faults(case)):
+        return _found("well_formed", "reject", f"The proposal does not make sense: {faults}.")
+    return _found("well_formed", "pass", "The proposal makes sense.")
+
+
+def _faults(case: Case) -> Iterator[str]:
     if case.proposal.symbol != case.instrument.symbol:
-        faults.insert(0, f"{case.proposal.symbol!r:.60} is not the instrument at hand, {case.instrument.symbol}")
-    if faults:
-        return _found("well_formed", "reject", f"The proposal does not make sense: {'; '.join(faults)}.")
-    return _passed("well_formed", "The proposal makes sense.")
+        yield f"{case.proposal.symbol!r:.60} is not the instrument at hand, {case.instrument.symbol}"
+    yield from _opening_faults(case) if case.adds_risk else _exit_faults(case)
 
 
 def _exit_faults(case: Case) -> Iterator[str]:
@@ -317,7 +320,7 @@ def _exit_faults(case: Case) -> Iterator[str]:
 
 def _opening_faults(case: Case) -> Iterator[str]:
     proposal, instrument = case.proposal, case.instrument
-    if not case.opens and proposal.action != "ADD":
+    if proposal.action not in (*OPENINGS, "ADD"):
         yield f"action {proposal.action!r:.60} is unknown"
     if proposal.order_type not in ("market", "limit"):
         yield f"order type {proposal.order_type!r:.60} is unknown"
@@ -340,26 +343,25 @@ def _opening_faults(case: Case) -> Iterator[str]:
 
 def _misfits(case: Case) -> Iterator[str]:
     """Why this opening or add does not fit what is open or on its way in the instrument."""
-    if case.opens:
-        if any(order.symbol == case.proposal.symbol for order in case.pending) or any(
-            position.symbol == case.proposal.symbol for position in case.positions
-        ):
-            yield "a position in this instrument is open or pending"
+    if case.proposal.action == "ADD":
+        if case.position is None:
+            yield "ADD needs exactly one open position"
+        if case.exit_in_flight:
+            yield "an exit is on its way"
         return
-    if case.position is None:
-        yield "ADD needs exactly one open position"
-    if case.exit_in_flight:
-        yield "an exit is on its way"
+    others: tuple[Position | PendingOrder, ...] = (*case.positions, *case.pending)
+    if any(other.symbol == case.proposal.symbol for other in others):
+        yield "a position in this instrument is open or pending"
 
 
 def limit_price(case: Case) -> RuleResult:
     """A limit order is passive (long: limit <= bid, short: limit >= ask) and |limit - snapshot| / snapshot <= 0.01."""
     if not case.adds_risk or case.proposal.order_type == "market":
-        return _passed("limit_price", "Not a limit order to open or add.")
+        return _found("limit_price", "pass", "Not a limit order to open or add.")
     snapshot = positive(case.proposal.snapshot_price)
-    touch = positive(case.proposal.bid if case.sign > 0 else case.proposal.ask)
+    touch = positive(case.proposal.bid if case.sign == ONE else case.proposal.ask)
     entries = (case.asked.entry, case.sent.entry)
-    passive = all((touch - entry) * case.sign >= 0 for entry in entries)
+    passive = all(gain(case.sign, entry, touch) >= 0 for entry in entries)
     near = all(abs(entry - snapshot) <= LIMIT_PRICE_BAND * snapshot for entry in entries)
     measured = highest(*(abs(entry - snapshot) / snapshot for entry in entries))
     sentence = (
@@ -374,9 +376,9 @@ def add_stop(case: Case) -> RuleResult:
     if case.proposal.action != "ADD":
         return _not_asked("add_stop", case)
     if case.position is not None and case.position.stop_loss is None:
-        return _passed("add_stop", "The position has no stop that could be loosened.", case.asked.stop)
+        return _found("add_stop", "pass", "The position has no stop that could be loosened.", case.asked.stop)
     old = positive(case.position.stop_loss) if case.position else NAN
-    holds = (case.asked.stop - old) * case.sign >= 0
+    holds = gain(case.sign, old, case.asked.stop) >= 0
     sentence = f"The stop would move from {text(old)} to {text(case.asked.stop)}; it may only come closer."
     return _bounded("add_stop", holds, case.asked.stop, old, sentence)
 
@@ -386,7 +388,7 @@ def min_size(case: Case) -> RuleResult:
     position whole is exempt."""
     action, smallest = case.proposal.action, case.instrument.min_size
     whole = case.position is not None and action in EXITS and case.contracts == case.position.size
-    if action in ("HOLD", "CLOSE") or whole:
+    if action == "HOLD" or whole:
         return _not_asked("min_size", case)
     sentence = f"The order would be {text(case.contracts)} contracts; the venue takes {text(smallest)} at least."
     return _bounded("min_size", case.contracts >= smallest, case.contracts, smallest, sentence)

@@ -5,7 +5,7 @@ operation and no function raises, whatever the number, and an ordered comparison
 asks "is it inside the limit?" refuses what it could not measure.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Context, Decimal
 
@@ -16,7 +16,7 @@ NAN = Decimal("NaN")
 
 _READABLE = Context(prec=12, traps=[])
 _SPOKEN = Context(prec=6, traps=[])
-_SIGNS = {"LONG": ONE, "SHORT": -ONE}
+_SIGNS: Mapping[str | None, Decimal] = {"LONG": ONE, "SHORT": -ONE}
 
 
 def finite(value: Decimal) -> Decimal:
@@ -36,7 +36,12 @@ def coefficient(value: Decimal | None) -> Decimal:
 
 def sign_of(direction: str | None) -> Decimal:
     """1 for LONG, -1 for SHORT, NaN for anything else."""
-    return _SIGNS.get(direction or "", NAN)
+    return _SIGNS.get(direction, NAN)
+
+
+def gain(sign: Decimal, start: Decimal, end: Decimal) -> Decimal:
+    """What a position of this sign wins for each unit when the price goes from `start` to `end`; below zero a loss."""
+    return (end - start) * sign
 
 
 def total(amounts: Iterable[Decimal]) -> Decimal:
@@ -57,7 +62,7 @@ def lowest(*values: Decimal) -> Decimal:
 def text(value: Decimal) -> str:
     """At most twelve significant digits, without an exponent where a person would not use one."""
     short = value.normalize(_READABLE)
-    return format(short, "f") if short.is_finite() and -15 < short.adjusted() < 15 else str(short)
+    return f"{short:f}" if abs(short.adjusted()) < 15 else str(short)
 
 
 def spoken(value: Decimal) -> str:

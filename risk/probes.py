@@ -23,6 +23,8 @@ PRICE = Decimal(10_000)
 HERE, ELSEWHERE = "DRILL-USDT-SWAP", "OTHER{}-USDT-SWAP"
 STEP = Decimal("0.000000001")
 """How far just inside and just outside are from a limit, as a fraction."""
+LIMIT_PRICE_BAND = Decimal("0.01")
+"""How far a limit price may be from the snapshot, as a fraction: no setting, so it stands here a second time."""
 TERMS = gate.Instrument(
     symbol=HERE,
     ct_val=Decimal(1),
@@ -363,7 +365,7 @@ def _well_formed(desk: Desk) -> Iterator[Probe]:
 
 
 def _limit_price(desk: Desk) -> Iterator[Probe]:
-    sign, band = desk.side[1], gate.LIMIT_PRICE_BAND
+    sign, band = desk.side[1], LIMIT_PRICE_BAND
     places: tuple[tuple[Place, Decimal], ...] = tuple(zip(("inside", "at", "outside"), _around(band), strict=True))
     for place, away in places:
         limit = PRICE * (1 - sign * away)

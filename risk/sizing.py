@@ -6,9 +6,9 @@ positive, and when a result has more digits than any real order.
 """
 
 from collections.abc import Callable
-from decimal import Context, Decimal, DivisionByZero, Inexact, InvalidOperation, Overflow
+from decimal import Context, Decimal, Inexact, InvalidOperation
 
-_EXACT = Context(prec=200, traps=[Inexact, InvalidOperation, DivisionByZero, Overflow])
+_EXACT = Context(prec=200, traps=[Inexact, InvalidOperation])
 
 
 def contracts(size_pct: Decimal, equity: Decimal, price: Decimal, ct_val: Decimal, lot_size: Decimal) -> Decimal:

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from risk import gate
 from risk.drill import drill
 from risk.limits import LIMIT_FIELDS, Limits, parse_limits
 from risk.probes import PROBED
+from tests.unit.risk.strategies import permitted_limits
 
 LIMITS = parse_limits({})
 LIMITED = [field for field in LIMIT_FIELDS if field.name != "COOLDOWN_AFTER_LOSS_STREAK"]
@@ -33,18 +33,6 @@ def test_the_gate_as_it_is_does_what_it_must() -> None:
 
 def test_every_rule_of_the_gate_is_probed() -> None:
     assert [rule.__name__ for rule in gate.RULES] == [name for name in PROBED if name != "exits"]
-
-
-@st.composite
-def permitted_limits(draw: st.DrawFn) -> Limits:
-    """Any limits that a person may set."""
-    texts = {}
-    for field in LIMIT_FIELDS:
-        low, high = Decimal(field.floor or "0.0001"), Decimal(field.ceiling)
-        places = 0 if field.whole else draw(st.integers(2, 12))
-        number = draw(st.decimals(low, high, places=places, allow_nan=False))
-        texts[field.name] = f"{number if number > 0 else low:f}"
-    return parse_limits(texts)
 
 
 @settings(max_examples=60, deadline=None)

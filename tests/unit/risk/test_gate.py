@@ -6,7 +6,7 @@ The base case (see `cases`): equity 10,000, entry 20,000, so 5 % is 500 USD and 
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal, localcontext
 from typing import Any
 
 import pytest
@@ -77,6 +77,7 @@ def test_daily_loss_halts_at_three_percent(proposal: gate.Proposal, equity: str,
         ("9000.01", "warn", "-0.099999"),
         ("9000", "halt", "-0.1"),
         ("8999.99", "halt", "-0.100001"),
+        ("1", "halt", "-0.9999"),
         ("0", "halt", None),
         ("-5", "halt", None),
     ],
@@ -113,6 +114,26 @@ def test_account_halts_asks_the_two_account_rules_alone() -> None:
     assert [(one.rule, one.verdict) for one in found] == [("daily_loss", "halt"), ("drawdown", "halt")]
     found = gate.account_halts(gate.Account(equity=dec("NaN")), CALM, inputs()["limits"])
     assert [(one.verdict, one.measured) for one in found] == [("reject", None), ("reject", None)]
+
+
+@pytest.mark.parametrize("broken", ["NaN", "Infinity", "-Infinity"])
+@pytest.mark.parametrize(
+    "name", ["day_start_equity", "day_net_transfers", "peak_equity", "peak_net_transfers", "account's equity"]
+)
+def test_an_account_that_cannot_be_measured_opens_nothing(name: str, broken: str) -> None:
+    changes: dict[str, Any] = {} if name == "account's equity" else {name: dec(broken)}
+    verdict = judge(equity="10000" if changes else broken, state=replace(CALM, **changes))
+    rule = "drawdown" if name.startswith("peak") else "daily_loss"
+    assert rule in refusing(verdict)
+    assert (result(verdict, rule).verdict, result(verdict, rule).measured) == ("reject", None)
+
+
+def test_account_halts_are_measured_exactly_whatever_the_callers_arithmetic() -> None:
+    account, state = gate.Account(equity=dec("9700.01")), replace(CALM, peak_equity=dec("10777.78"))
+    plain = gate.account_halts(account, state, inputs()["limits"])
+    assert [found.verdict for found in plain] == ["warn", "warn"]
+    with localcontext(Context(prec=2)):
+        assert gate.account_halts(account, state, inputs()["limits"]) == plain
 
 
 def test_a_halt_that_stands_already_is_not_new() -> None:

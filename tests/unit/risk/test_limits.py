@@ -58,6 +58,7 @@ def test_the_environment_wins_over_the_settings_file() -> None:
         ("MAX_SL_DISTANCE_PCT", "0.10", "0.1000001"),
         ("MAX_CORRELATION", "0.95", "0.9500001"),
         ("COOLDOWN_AFTER_LOSS_STREAK", "604800", "604801"),
+        ("MIN_RR_RATIO", "100", "100.0000001"),
         ("MIN_RR_RATIO", "1.0", "0.9999999"),
         ("COOLDOWN_AFTER_LOSS_STREAK", "300", "299"),
         ("MAX_LEVERAGE", "1", "0.9999999"),

@@ -54,6 +54,7 @@ def test_contracts_are_whole_lots_and_the_most_that_fit(
         ("20400.1", "20000", "20400.1"),
         ("19999.95", "0", "19999.9"),
         ("20000.05", "Infinity", "20000.1"),
+        ("20000.05", "20000.05", "20000.0"),  # between two ticks with its aim: down
     ],
 )
 def test_prices_round_towards_the_entry(price: str, towards: str, expected: str) -> None:
@@ -83,6 +84,15 @@ def test_contracts_of_a_number_that_is_none_are_refused_by_name(bad: str, place:
     name = ("size_pct", "equity", "price", "ct_val", "lot_size")[place]
     with pytest.raises(ValueError, match=f"^{name} is "):
         sizing.contracts(*arguments)
+
+
+@pytest.mark.parametrize("bad", ["0", "-1", "NaN", "Infinity"])
+@pytest.mark.parametrize("place", [1, 2])
+def test_a_notional_at_no_price_is_refused_by_name(bad: str, place: int) -> None:
+    arguments = dec("2.5", "20000", "0.01")
+    arguments[place] = Decimal(bad)
+    with pytest.raises(ValueError, match=f"^{('price', 'ct_val')[place - 1]} is "):
+        sizing.notional(*arguments)
 
 
 @pytest.mark.parametrize("bad", ["-1", "NaN", "Infinity"])
