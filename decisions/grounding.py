@@ -2,14 +2,15 @@
 
 A fact is cited as the path of a field and its value. A path begins with a section's name or its short form
 (`indicators`, `account`, `positions`), or is the name of a field of the market snapshot alone; an entry of a list is
-named by its number or by what names it (`positions.BTC-USDT-SWAP.size`, `recent_trades[0].pnl_usd`). Case does not
-matter, neither in names nor in values.
+named by its number, or by what names it and no other (`positions.BTC-USDT-SWAP.size`, `recent_trades[0].pnl_usd`). Case
+does not matter, neither in names nor in values.
 
 Numbers may differ by one per cent of the value shown, since models round; a zero must be a zero. Everything else has
 to be the text that was shown. Nothing is guessed: what cannot be found is a fault.
 """
 
 import json
+import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -40,6 +41,10 @@ _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 class NotShown(LookupError):
     """A path that leads to nothing that was shown."""
+
+
+class Ambiguous(LookupError):
+    """A path that may mean more than one thing that was shown."""
 
 
 def why_invalid(decision: Decision, symbol: str, faults: Collection[str]) -> str | None:
@@ -73,6 +78,8 @@ def _fault(fact: CitedFact, shown: Mapping[str, Any]) -> str | None:
         value = figure(fact.path, shown)
     except NotShown:
         return f"no field {_plain(fact.path)} was shown"
+    except Ambiguous:
+        return f"{_plain(fact.path)} is ambiguous: more than one entry has that name"
     if isinstance(value, dict | list):
         return f"{_plain(fact.path)} is not a single value"
     if same(fact.value, value):
@@ -89,12 +96,12 @@ def _plain(path: str) -> str:
 
 
 def figure(path: str, shown: Mapping[str, Any]) -> Any:
-    """What was shown under a path. Raises `NotShown`."""
-    first, *rest = _BRACKETS.sub(r".\1", path).strip().casefold().split(".")
+    """What was shown under a path. Raises `NotShown` or `Ambiguous`."""
+    first, *rest = (part.strip() for part in _BRACKETS.sub(r".\1", path).casefold().split("."))
     section = SHORT_FORMS.get(first, first)
     found: Any = shown
     for part in (section, *rest) if section in shown else (OF_ITSELF, first, *rest):
-        found = _member(found, part.strip())
+        found = _member(found, part)
     return found
 
 
@@ -112,10 +119,16 @@ def _member(value: Any, part: str) -> Any:
 def _entry(entries: Sequence[Any], part: str) -> Any:
     if part.isascii() and part.isdecimal() and len(part) < 4 and int(part) < len(entries):
         return entries[int(part)]
-    for entry in entries:
-        if isinstance(entry, Mapping) and part in (str(entry.get(field)).casefold() for field in NAMING):
-            return entry
-    raise NotShown(part)
+    named = [entry for entry in entries if isinstance(entry, Mapping) and part in _names(entry)]
+    if len(named) > 1:
+        raise Ambiguous(part)
+    if not named:
+        raise NotShown(part)
+    return named[0]
+
+
+def _names(entry: Mapping[str, Any]) -> list[str]:
+    return [str(entry[field]).casefold() for field in NAMING if entry.get(field) is not None]
 
 
 # --- comparing ------------------------------------------------------------------------------------------------------
@@ -132,11 +145,15 @@ def same(cited: float | str, shown: object) -> bool:
 
 
 def _near(cited: float, shown: float) -> bool:
-    return abs(cited - shown) <= (TOLERANCE * abs(shown) if shown else ZERO)
+    return math.isfinite(shown) and abs(cited - shown) <= (TOLERANCE * abs(shown) if shown else ZERO)
 
 
 def _number(value: object) -> float | None:
-    """The number that a value is, or that its text says; None for anything else, `3%` and `1,000` included."""
-    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
-        return float(value)
-    return float(value) if isinstance(value, int | float) else None
+    """The number that a value is, or that its text says; None for anything else, `3%` and `1,000` included, and for
+    one that is too large to compare."""
+    if isinstance(value, str) and not _NUMBER.fullmatch(value.strip()):
+        return None
+    try:
+        return float(value) if isinstance(value, str | int | float) else None
+    except OverflowError:
+        return None

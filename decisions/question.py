@@ -10,7 +10,7 @@ from django.conf import settings
 
 from decisions import grounding
 from decisions.clients import claude, prices
-from decisions.clients.reply import ModelReply, Purpose
+from decisions.clients.reply import Keep, ModelReply, Purpose, forget
 from decisions.prompts import Prompt, estimated_tokens, sections
 from decisions.schemas import AnalysisAnswer, ScreenAnswer, output_schema
 
@@ -45,8 +45,8 @@ class Question:
         headers, added = asked.pop("extra_headers", {}), asked.pop("extra_body", {})
         return {"headers": headers, "body": {**asked, **added}}
 
-    def ask(self) -> ModelReply[Any]:
-        """Ask it, within the deadline of a cycle's question."""
+    def ask(self, keep: Keep = forget) -> ModelReply[Any]:
+        """Ask it, within the deadline of a cycle's question. `keep` writes the reply down."""
         return claude.ask(
             self.purpose,
             self.prompt,
@@ -57,6 +57,7 @@ class Question:
             effort=self.effort,
             temperature=self.temperature,
             occasion=self.occasion,
+            keep=keep,
         )
 
     def faults(self, reply: ModelReply[Any]) -> tuple[str, ...]:

@@ -98,6 +98,19 @@ class Parameters:
     def secret(self, name: str, description: str) -> str:
         return self._read(name, "", description, str, kind="text", allowed="text", secret=True)
 
+    def key(self, name: str, description: str) -> str:
+        """The key of a service, empty for none. It travels in headers and addresses: what cannot stand there, such as a
+        line end that was copied along, would fail each request and be quoted in the failure, spelt so that it is not
+        recognised as a secret."""
+
+        def parse(raw: str) -> str:
+            if not raw.isascii() or not raw.isprintable() or " " in raw:
+                raise ValueError
+            return raw
+
+        allowed = "the key alone: ASCII without spaces or line ends"
+        return self._read(name, "", description, parse, kind="text", allowed=allowed, secret=True)
+
     def url(self, name: str, default: str, description: str, *, schemes: tuple[str, ...], secret: bool = True) -> str:
         """A URL of one of `schemes`. Secret unless told otherwise, since a password may stand in it."""
 

@@ -23,7 +23,7 @@ DAY = 86_400
 read = Parameters(os.environ, read_settings_file(SETTINGS_FILE))
 
 read.group("Models")
-ANTHROPIC_API_KEY = read.secret("ANTHROPIC_API_KEY", "Key of the Anthropic API; without it the offline model answers")
+ANTHROPIC_API_KEY = read.key("ANTHROPIC_API_KEY", "Key of the Anthropic API; without it the offline model answers")
 ANTHROPIC_BASE_URL = read.url(
     "ANTHROPIC_BASE_URL",
     "https://api.anthropic.com",
@@ -68,7 +68,7 @@ MODEL_RECORD = read.optional_path("MODEL_RECORD", "Folder in which every exchang
 MODEL_REPLAY = read.optional_path("MODEL_REPLAY", "Folder of recorded exchanges to answer from, without a network")
 
 read.group("Research")
-PERPLEXITY_API_KEY = read.secret("PERPLEXITY_API_KEY", "Key of the Perplexity API; without it research is offline")
+PERPLEXITY_API_KEY = read.key("PERPLEXITY_API_KEY", "Key of the Perplexity API; without it research is offline")
 PERPLEXITY_MODEL = read.text("PERPLEXITY_MODEL", "perplexity/sonar", "Model of the Perplexity Agent API")
 PERPLEXITY_BASE_URL = read.url(
     "PERPLEXITY_BASE_URL",
@@ -90,7 +90,7 @@ RESEARCH_REQUIRED_IN_NEWS = read.boolean(
 NEWS_WINDOW_MINUTES = read.integer(
     "NEWS_WINDOW_MINUTES", 30, "Minutes before scheduled news that count as its window", at_least=0, at_most=1440
 )
-FRED_API_KEY = read.secret("FRED_API_KEY", "Key of the FRED API: a second source of release dates (live only)")
+FRED_API_KEY = read.key("FRED_API_KEY", "Key of the FRED API: a second source of release dates (live only)")
 
 read.group("Decision cycle")
 INSTRUMENTS = read.names(

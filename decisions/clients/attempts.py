@@ -71,12 +71,14 @@ def why_the_last(
 
 def asked_pause(headers: Mapping[str, str], now: datetime) -> float | None:
     """The pause in seconds that the server asks for by `retry-after-ms` or `retry-after`, None for none or nonsense."""
+    seconds = asked_seconds(headers)
+    return seconds if seconds is not None else _until(headers.get("retry-after", ""), now)
+
+
+def asked_seconds(headers: Mapping[str, str]) -> float | None:
+    """The pause that the server asks for as a number, which is the same whatever the clock says; None for a date."""
     milliseconds = _number(headers.get("retry-after-ms", ""))
-    if milliseconds is not None:
-        return milliseconds / 1000
-    told = headers.get("retry-after", "")
-    seconds = _number(told)
-    return seconds if seconds is not None else _until(told, now)
+    return _number(headers.get("retry-after", "")) if milliseconds is None else milliseconds / 1000
 
 
 def _number(text: str) -> float | None:
@@ -90,7 +92,7 @@ def _number(text: str) -> float | None:
 def _until(date: str, now: datetime) -> float | None:
     try:
         moment = parsedate_to_datetime(date)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return max((moment - now).total_seconds(), 0.0)

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from http.cookiejar import DefaultCookiePolicy
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
@@ -79,13 +80,15 @@ def limits(*, seconds: float, most_bytes: int) -> Iterator[Bounds]:
 def bind(client: Client) -> Client:
     """Have a client of httpx or httpx2 keep to the limits of the context it is used in. Returns the client.
 
-    It asks for answers that are not compressed and refuses others: a few bytes could hold gigabytes. The pool's network
-    is not part of httpx's public interface; a test fails should it move.
+    It asks for answers that are not compressed and refuses others: a few bytes could hold gigabytes. It reads every
+    answer as UTF-8 and keeps no cookies, which would pile up. The pool's network is not part of httpx's public
+    interface; a test fails should it move.
     """
     bound: Any = client
     library = importlib.import_module(type(client).__module__.partition(".")[0])
     bound.headers["accept-encoding"] = "identity"
-    bound.event_hooks = {**bound.event_hooks, "response": [_refuse_compressed(library), *bound.event_hooks["response"]]}
+    bound.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
+    bound.event_hooks = {**bound.event_hooks, "response": [_plain_text(library), *bound.event_hooks["response"]]}
     for transport in (bound._transport, *bound._mounts.values()):
         pool = getattr(transport, "_pool", None)
         if pool is not None:
@@ -94,12 +97,13 @@ def bind(client: Client) -> Client:
     return client
 
 
-def _refuse_compressed(library: Any) -> Callable[[Any], None]:
-    def refuse(response: Any) -> None:
+def _plain_text(library: Any) -> Callable[[Any], None]:
+    def check(response: Any) -> None:
+        response.encoding = "utf-8"  # some charsets that a server may name raise at the first look at the text
         if response.headers.get("content-encoding", "").strip().lower() not in ("", "identity"):
             raise library.DecodingError("the answer is compressed, which was not asked for", request=response.request)
 
-    return refuse
+    return check
 
 
 class _Network:

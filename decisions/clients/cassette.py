@@ -16,7 +16,6 @@ import importlib
 import json
 import logging
 import re
-import sys
 from contextvars import ContextVar
 from pathlib import Path
 from types import ModuleType
@@ -115,7 +114,7 @@ class _Recording(_Transport):
             response = self._inner.handle_request(request)
             content = b"".join(response.stream)
         except self._library.RequestError as error:
-            self._keep(Exchange(**asked, error=_clean(f"{type(error).__name__}: {error}")))
+            self._keep(Exchange(**asked, error=storable(f"{type(error).__name__}: {error}")))
             raise
         response.stream = self._library.ByteStream(content)
         self._keep(Exchange(**asked, **_outcome(response, content)))
@@ -135,8 +134,8 @@ def _outcome(response: Any, content: bytes) -> dict[str, Any]:
     """The response; one that is compressed is refused unread by the clients, which never ask for it."""
     if (encoding := response.headers.get("content-encoding", "identity")) != "identity":
         return {"error": f"DecodingError: the answer is compressed ({encoding}), which was not asked for"}
-    headers = {name: _clean(response.headers[name]) for name in KEPT_HEADERS if name in response.headers}
-    body = _json_or_text(_clean(content.decode("utf-8", "replace")))
+    headers = {name: storable(response.headers[name]) for name in KEPT_HEADERS if name in response.headers}
+    body = _json_or_text(storable(content.decode("utf-8", "replace")))
     return {"response": Answer(status=response.status_code, headers=headers, body=body)}
 
 
@@ -177,7 +176,9 @@ class _Replaying(_Transport):
             raise self._failure(path, exchange.error or "", request)
         answer = exchange.response
         headers = {name: _bytes(value) for name, value in answer.headers.items()}
-        return self._library.Response(answer.status, headers=headers, content=_bytes(_text(answer.body)))
+        response = self._library.Response(answer.status, headers=headers, content=_bytes(_text(answer.body)))
+        response.encoding = "utf-8"  # as it was read when it was recorded, whatever its header says
+        return response
 
     def _failure(self, path: Path, error: str, request: Any) -> Exception:
         name, _, told = error.partition(": ")
@@ -217,8 +218,8 @@ def _what_is_there(folder: Path, asked_by: str, question: Question) -> str:
 
 
 def _question(request: Any) -> Question:
-    body = _json_or_text(_clean(request.read().decode("utf-8", "replace")))
-    return Question(method=request.method, path=_clean(request.url.raw_path.decode("ascii")), body=body)
+    body = _json_or_text(storable(request.read().decode("utf-8", "replace")))
+    return Question(method=request.method, path=storable(request.url.raw_path.decode("ascii")), body=body)
 
 
 def _name(asked_by: str, question: Question) -> str:
@@ -233,10 +234,6 @@ def _canonical(asked_by: str, question: Question) -> str:
 
 def _readable(asked_by: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", asked_by)[:LONGEST_NAME] or "unnamed"
-
-
-def _clean(text: str) -> str:
-    return storable(text, longest=sys.maxsize)
 
 
 def _json_or_text(text: str) -> Any:

@@ -1,9 +1,9 @@
 """The Messages API of Anthropic: one thin client for every question to Claude.
 
-`ask` sends a prompt with the JSON schema of the wanted answer and returns a `ModelReply`, whatever the server does; the
-caller stores it before it uses the answer. One deadline holds for all of it: connecting, attempts, the pauses between
-them, and an answer that comes drop by drop. In a sandbox without `ANTHROPIC_API_KEY` the offline model answers at the
-transport, and with `MODEL_REPLAY` a recording does, both through the same code.
+`ask` sends a prompt with the JSON schema of the wanted answer and returns a `ModelReply`, whatever the server does; it
+hands the reply over to be kept before it judges the answer. One deadline holds for all of the asking: connecting,
+attempts, the pauses between them, and an answer that comes drop by drop. In a sandbox without `ANTHROPIC_API_KEY` the
+offline model answers at the transport, and with `MODEL_REPLAY` a recording does, both through the same code.
 
 The SDK takes two to three seconds to import and a client up to 80 ms to build: both happen at the first question, once
 a process, so after a worker's fork, and before the question's own time begins.
@@ -23,17 +23,20 @@ from pydantic import AwareDatetime, BaseModel, ValidationError
 
 from decisions.clients import bounded, cassette
 from decisions.clients.claude_exchange import Exchange, Response, Send
-from decisions.clients.claude_message import is_spent, judged
+from decisions.clients.claude_message import is_spent, judged, opened
 from decisions.clients.claude_request import build_request as build_request
 from decisions.clients.claude_request import has_temperature, without_temperature
 from decisions.clients.reply import (
     LONGEST_ERROR,
     LONGEST_ID,
+    LONGEST_RAW,
     NO_SUCH_MODEL,
+    Keep,
     ModelReply,
     Purpose,
     Source,
-    clipped,
+    forget,
+    settled,
     storable,
 )
 from decisions.messages import first_faults
@@ -81,17 +84,20 @@ def ask(
     effort: str | None = None,
     temperature: Decimal | float | None = None,
     occasion: str = "",
+    keep: Keep = forget,
 ) -> ModelReply[AnswerType]:
     """Ask `model` for an answer of the given shape. Never raises for what a server or the network can do.
 
     `effort` is sent only when given, `temperature` only to a model that takes one. `timeout_seconds` bounds the whole.
-    `occasion` names the question in a recording, beside its purpose.
+    `occasion` names the question in a recording, beside its purpose. `keep` writes the reply down.
     """
     reply: ModelReply[AnswerType] = ModelReply(
-        purpose=purpose, model=model, outcome="error", latency_ms=0, source=source()
+        purpose=purpose, model=model, outcome="error", latency_ms=0, attempts=0, source=source()
     )
     if lacks_key():
-        return replace(reply, error="ANTHROPIC_API_KEY is not set")
+        reply = replace(reply, error="ANTHROPIC_API_KEY is not set")
+        keep(reply)
+        return reply
     client = _this_client()
     request = build_request(
         prompt,
@@ -102,22 +108,20 @@ def ask(
         temperature=None if model in client.without_temperature else temperature,
     )
     with bounded.limits(seconds=timeout_seconds, most_bytes=MOST_BYTES) as bounds:
-        exchange = Exchange(bounds, f"{purpose} {occasion}".strip())
+        exchange = Exchange(bounds, f"{purpose} {occasion}".strip(), is_replay=reply.source == "replay")
         response = _answered(client, request, exchange)
-    body = storable(response.body, MOST_BYTES)
     reply = replace(
         reply,
         status=response.status,
-        raw=clipped(body),
+        raw=storable(response.body, LONGEST_RAW),
         error=response.error,
         error_type=response.error_type,
         request_id=storable(response.headers.get("request-id", ""))[:LONGEST_ID],
         retry_after=storable(response.headers.get("retry-after", "")),
         attempts=exchange.attempts,
+        latency_ms=round(bounds.spent() * 1000),
     )
-    if not response.error:
-        reply = judged(reply, body, answer_model)
-    return replace(reply, latency_ms=round(bounds.spent() * 1000))
+    return settled(reply, keep, lambda came: opened(came, response.body), lambda read: judged(read, answer_model))
 
 
 def lacks_key() -> bool:
@@ -176,13 +180,18 @@ def _client(
 
 
 def _answered(client: _Client, request: dict[str, Any], exchange: Exchange) -> Response:
-    """The response to a question, asked again without a temperature where the API finds fault with the request."""
+    """The response to a question, asked again without a temperature where the API finds fault with the request.
+
+    The recorded process had learnt that at another question than this one may have: a recording is asked both ways.
+    """
     response = exchange.run(_sender(client, request))
     bad = response.status == _BAD_REQUEST and not is_spent(response.status, response.error)
-    if not (bad and has_temperature(request)):
+    if not ((bad or response.is_missing) and has_temperature(request)):
         return response
     again = exchange.run(_sender(client, without_temperature(request)))
-    if not again.error:
+    if again.is_missing:
+        return response
+    if not again.error and source() != "replay":
         model = request["model"]
         client.without_temperature.add(model)
         log.warning("no temperature is sent to the model from now on", model=model, refused=response.error)

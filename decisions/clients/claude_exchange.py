@@ -35,28 +35,30 @@ class Response:
 
 
 class Exchange:
-    """The attempts at one question, within its bounds and under its name."""
+    """The attempts at one question, within its bounds and under its name. A recording is not waited for."""
 
-    def __init__(self, bounds: bounded.Bounds, name: str) -> None:
+    def __init__(self, bounds: bounded.Bounds, name: str, *, is_replay: bool = False) -> None:
         self.attempts = 0
         self._bounds = bounds
         self._name = name
+        self._is_replay = is_replay
         self._before = Response()
 
     def run(self, send: Send) -> Response:
         """Send until there is an answer, a lasting failure, or no time; failures that pass are waited for."""
         while True:
             response = self._attempt(send)
-            if response.is_missing and self._before.error:
-                # The recorded run had no time left for this attempt, and ended with the one before.
+            if response.is_missing:
                 self.attempts -= 1
-                return self._last(self._before)
+                # In a later attempt: the recorded run had no time left for it, and ended with the one before.
+                return self._last(self._before) if self._before.error else response
             pause = self._pause(response)
             if pause is None:
                 self._before = self._last(response)
                 return self._before
             self._before = response
-            time.sleep(pause)
+            if not self._is_replay:
+                time.sleep(pause)
 
     def _attempt(self, send: Send) -> Response:
         self.attempts += 1

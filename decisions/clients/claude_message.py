@@ -5,11 +5,22 @@ its usage, or with a stop reason that is not known to end an answer, is no answe
 """
 
 from dataclasses import replace
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from decisions.clients import prices
-from decisions.clients.reply import LONGEST_ERROR, LONGEST_REASON, NO_SUCH_MODEL, ModelReply, Outcome, Tokens, storable
+from decisions.clients.envelope import OrNone, Part, Word, only
+from decisions.clients.reply import (
+    LONGEST_ERROR,
+    LONGEST_REASON,
+    NO_SUCH_MODEL,
+    ModelReply,
+    Outcome,
+    Tokens,
+    quotes_a_secret,
+    storable,
+)
 from decisions.messages import first_faults
 from decisions.schemas import AnswerType, InvalidAnswer, decode_answer
 
@@ -24,28 +35,23 @@ _KEY_ERRORS = ("authentication_error", "permission_error")
 _LONGEST_PAGE = 200
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-
 # --- a message ------------------------------------------------------------------------------------------------------
 
 
-class _Block(_Part):
-    type: str
-    text: str | None = None
+class _TextBlock(Part):
+    text: str
 
 
-class _CacheCreation(_Part):
+class _CacheCreation(Part):
     ephemeral_5m_input_tokens: Tokens = 0
 
 
-class _Usage(_Part):
+class _Usage(Part):
     input_tokens: Tokens
     output_tokens: Tokens
     cache_creation_input_tokens: Tokens | None = None
     cache_read_input_tokens: Tokens | None = None
-    cache_creation: _CacheCreation | None = None
+    cache_creation: Annotated[_CacheCreation | None, OrNone] = None
 
     def usage(self) -> prices.Usage:
         """For the price; cache writes of unknown lifetime count as the dearer hour's."""
@@ -60,26 +66,27 @@ class _Usage(_Part):
         )
 
 
-class _Refusal(_Part):
-    category: str | None = None
-    explanation: str | None = None
+class _Refusal(Part):
+    category: Word = None
+    explanation: Word = None
 
 
-class _Message(_Part):
-    content: list[_Block]
+class _Message(Part):
+    type: Literal["message"]
+    content: Annotated[list[_TextBlock], only("text")]
     stop_reason: str | None
-    stop_details: _Refusal | None = None
+    stop_details: Annotated[_Refusal | None, OrNone] = None
     usage: _Usage
 
 
-def judged(reply: ModelReply[AnswerType], body: str, answer_model: type[AnswerType]) -> ModelReply[AnswerType]:
-    """The reply with the message in `body` read: what it says, what it cost, and whether it is an answer."""
+def opened(reply: ModelReply[AnswerType], body: str) -> ModelReply[AnswerType]:
+    """The reply with the message in `body` read: what it says, what it cost, and whether it can hold an answer."""
     try:
         message = _Message.model_validate_json(body)
     except ValidationError as error:
         return replace(reply, outcome="invalid_output", error=_told(f"not a message: {first_faults(error, 'body')}"))
     usage = message.usage.usage()
-    text = "".join(block.text or "" for block in message.content if block.type == "text")
+    text = "".join(block.text for block in message.content)
     reply = replace(
         reply,
         text=storable(text),
@@ -94,8 +101,13 @@ def judged(reply: ModelReply[AnswerType], body: str, answer_model: type[AnswerTy
     if fault_found := _unusable(message, text):
         outcome, told = fault_found
         return replace(reply, outcome=outcome, error=_told(told))
+    return reply
+
+
+def judged(reply: ModelReply[AnswerType], answer_model: type[AnswerType]) -> ModelReply[AnswerType]:
+    """The reply that was opened, with the answer in its text, or what is wrong with it."""
     try:
-        return replace(reply, outcome="ok", parsed=decode_answer(answer_model, text))
+        return replace(reply, outcome="ok", parsed=decode_answer(answer_model, reply.text or ""))
     except InvalidAnswer as error:
         return replace(reply, outcome="invalid_output", error=_told(str(error)))
 
@@ -110,18 +122,20 @@ def _unusable(message: _Message, text: str) -> tuple[Outcome, str] | None:
         return "invalid_output", f"the answer is not complete: stop reason {message.stop_reason}"
     if not text:
         return "invalid_output", "the answer has no text"
+    if quotes_a_secret(text):
+        return "invalid_output", "the answer quotes a secret"
     return None
 
 
 # --- an error -------------------------------------------------------------------------------------------------------
 
 
-class _Error(_Part):
+class _Error(Part):
     type: str
     message: str = ""
 
 
-class _ErrorBody(_Part):
+class _ErrorBody(Part):
     error: _Error
 
 

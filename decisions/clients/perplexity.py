@@ -1,9 +1,9 @@
 """The Agent API of Perplexity: one question to the news search.
 
-`research` returns a `ResearchReply`, whatever the server does; the caller stores it before it uses the answer. One
-deadline and one size hold for all of it: connecting, attempts, the pauses between them, and an answer that comes drop
-by drop. In a sandbox without `PERPLEXITY_API_KEY` the offline model answers at the transport, and with `MODEL_REPLAY` a
-recording does, both through the same code.
+`research` returns a `ResearchReply`, whatever the server does; it hands the reply over to be kept before it judges the
+answer. One deadline and one size hold for all of the asking: connecting, attempts, the pauses between them, and an
+answer that comes drop by drop. In a sandbox without `PERPLEXITY_API_KEY` the offline model answers at the transport,
+and with `MODEL_REPLAY` a recording does, both through the same code.
 """
 
 import os
@@ -20,9 +20,9 @@ import httpx
 from django.conf import settings
 
 from decisions.clients import bounded, cassette
-from decisions.clients.attempts import asked_pause, is_passing, pause_before_next
-from decisions.clients.perplexity_response import error_of, judged
-from decisions.clients.reply import LONGEST_ERROR, ResearchReply, Source, storable
+from decisions.clients.attempts import asked_seconds, is_passing, pause_before_next
+from decisions.clients.perplexity_response import error_of, judged, opened
+from decisions.clients.reply import LONGEST_ERROR, Keep, ResearchReply, Source, forget, settled, storable
 from decisions.prompts import RESEARCH_SYSTEM
 from decisions.schemas import ResearchAnswer, output_schema
 
@@ -42,22 +42,25 @@ def source() -> Source:
     return "offline" if settings.SANDBOX and not settings.PERPLEXITY_API_KEY else "live"
 
 
-def research(query: str, *, model: str, timeout_seconds: float, now: datetime, occasion: str = "") -> ResearchReply:
+def research(
+    query: str, *, model: str, timeout_seconds: float, now: datetime, occasion: str = "", keep: Keep = forget
+) -> ResearchReply:
     """Search the news of the last day for `query`. Never raises for what the server or the network can do.
 
     `timeout_seconds` bounds the whole. `now` is wall time, which the pages' dates are held against: the search looks at
-    the world as it is. `occasion` names the question in a recording.
+    the world as it is. `occasion` names the question in a recording. `keep` writes the reply down.
     """
     reply = ResearchReply(purpose="research", model=model, outcome="error", latency_ms=0, attempts=0, source=source())
     if reply.source == "live" and not settings.PERPLEXITY_API_KEY:
-        return replace(reply, error="PERPLEXITY_API_KEY is not set")
+        reply = replace(reply, error="PERPLEXITY_API_KEY is not set")
+        keep(reply)
+        return reply
     client = _this_client()
     with bounded.limits(seconds=timeout_seconds, most_bytes=MOST_BYTES) as bounds:
         question = _Question(client, build_request(query, model), f"research {occasion}".strip(), bounds, now)
-        reply = question.ask(reply)
-    if not reply.error:
-        reply = judged(reply, now)
-    return replace(reply, latency_ms=round(bounds.spent() * 1000))
+        reply, body = question.ask(reply)
+    reply = replace(reply, raw=storable(body), latency_ms=round(bounds.spent() * 1000))
+    return settled(reply, keep, lambda came: opened(came, body, now), judged)
 
 
 def build_request(query: str, model: str) -> dict[str, Any]:
@@ -126,34 +129,36 @@ class _Question:
     bounds: bounded.Bounds
     now: datetime
 
-    def ask(self, reply: ResearchReply) -> ResearchReply:
-        """The reply with the last response in it; `error` is empty for one that may hold an answer."""
-        before, attempt = "", 1
+    def ask(self, reply: ResearchReply) -> tuple[ResearchReply, str]:
+        """What is told of the last response, and its body as it came; `error` is empty for one that may hold an
+        answer."""
+        body, before, attempt = "", "", 1
         while True:
             try:
-                tried, headers, final = self._attempt(replace(reply, attempts=attempt))
+                tried, response, final = self._attempt(replace(reply, attempts=attempt))
             except cassette.Miss as miss:
                 # In a later attempt: the recorded run had no time left for it, and ended with the one before.
-                return replace(reply, error=reply.error or storable(str(miss), LONGEST_ERROR))
+                return replace(reply, error=reply.error or storable(str(miss), LONGEST_ERROR)), body
+            headers, body = (response.headers, response.text) if response else ({}, "")
             pause = None if final else self._pause(tried, headers)
             reply = replace(tried, error=self._told(tried, headers, before))
             if pause is None:
-                return reply
+                return reply, body
             if reply.source != "replay":
                 time.sleep(pause)
             before, attempt = tried.error, attempt + 1
 
-    def _attempt(self, reply: ResearchReply) -> tuple[ResearchReply, Mapping[str, str], bool]:
-        """The reply with one response in it, its headers, and whether another attempt would end alike."""
+    def _attempt(self, reply: ResearchReply) -> tuple[ResearchReply, httpx.Response | None, bool]:
+        """The reply with what one attempt came to, its response, and whether another attempt would end alike."""
         try:
             response = self._send(reply.attempts)
         except httpx.HTTPError as error:
-            unanswered = replace(reply, status=None, raw="", retry_after="", error=self._unanswered(error))
-            return unanswered, {}, bool(self.bounds.broken) or isinstance(error, httpx.DecodingError)
-        status, body = response.status_code, storable(response.text)
-        told = "" if status == httpx.codes.OK else error_of(status, body)
+            unanswered = replace(reply, status=None, retry_after="", error=self._unanswered(error))
+            return unanswered, None, bool(self.bounds.broken) or isinstance(error, httpx.DecodingError)
+        status = response.status_code
+        told = "" if status == httpx.codes.OK else error_of(status, response.text)
         retry_after = storable(response.headers.get("retry-after", ""))
-        return replace(reply, status=status, raw=body, retry_after=retry_after, error=told), response.headers, not told
+        return replace(reply, status=status, retry_after=retry_after, error=told), response, not told
 
     def _send(self, attempt: int) -> httpx.Response:
         token = cassette.occasion.set(self.name if attempt == 1 else f"{self.name} attempt {attempt}")
@@ -182,15 +187,15 @@ class _Question:
         if isinstance(error, httpx.ConnectTimeout):
             return "the connection failed: nobody took it in time"
         if isinstance(error, httpx.TimeoutException):
-            return f"no answer within {self.bounds.seconds:g} s"
+            return "no answer in time"
         return storable(f"the connection failed: {str(error) or type(error).__name__}", LONGEST_ERROR)
 
     def _told(self, reply: ResearchReply, headers: Mapping[str, str], before: str) -> str:
-        """The failure, with what the server asks for, how often it was tried, and what came before if that was of
-        another kind. Empty for none."""
+        """The failure, with the seconds that the server asks for, how often it was tried, and what came before if that
+        was of another kind. Empty for none."""
         if not reply.error:
             return ""
-        asked = asked_pause(headers, self.now) if is_passing(reply.status, headers) else None
+        asked = asked_seconds(headers) if is_passing(reply.status, headers) else None
         told = [reply.error]
         told += [] if asked is None else [f"it asks to wait {asked:.0f} s"]
         told += [f"tried {reply.attempts} times"] if reply.attempts > 1 else []

@@ -8,12 +8,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from decisions.clients import pages, prices
-from decisions.clients.reply import LONGEST_ERROR, LONGEST_ID, LONGEST_REASON, ResearchReply, Tokens, storable
+from decisions.clients.envelope import OrNone, Part, Word, only
+from decisions.clients.reply import (
+    LONGEST_ERROR,
+    LONGEST_ID,
+    LONGEST_REASON,
+    ResearchReply,
+    Tokens,
+    quotes_a_secret,
+    storable,
+)
 from decisions.messages import first_faults
 from decisions.schemas import InvalidAnswer, ResearchAnswer, decode_answer
 
@@ -26,93 +35,95 @@ _REDIRECTS = range(300, 400)
 _LONGEST_PAGE = 200
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-
-class _Fault(_Part):
-    message: str = ""
-    type: str | None = None
-    code: str | int | None = None
+class _Fault(Part):
+    message: Word = None
+    type: Word = None
+    code: Annotated[str | int | None, OrNone] = None
 
 
 # --- a response -----------------------------------------------------------------------------------------------------
 
 
-class _Result(_Part):
-    url: str = ""
-    title: str | None = None
-    date: str | None = None
-    last_updated: str | None = None
+class _Result(Part):
+    url: Word = None
+    title: Word = None
+    date: Word = None
+    last_updated: Word = None
 
 
-class _Content(_Part):
+class _TextBlock(Part):
+    text: str
+
+
+class _Item(Part):
     type: str
-    text: str | None = None
+    results: Annotated[list[Annotated[_Result | None, OrNone]] | None, OrNone] = None
+    content: Annotated[list[_TextBlock], only("output_text")] = Field(default_factory=list)
 
 
-class _Item(_Part):
-    type: str
-    results: list[_Result] | None = None
-    content: list[_Content] | None = None
-
-
-class _Cost(_Part):
+class _Cost(Part):
     total_cost: Decimal | None = Field(default=None, ge=0, lt=100_000, allow_inf_nan=False)
 
 
-class _Usage(_Part):
-    input_tokens: Tokens = 0
-    output_tokens: Tokens = 0
+class _Usage(Part):
+    input_tokens: Tokens | None = None
+    output_tokens: Tokens | None = None
     cost: _Cost | None = None
 
 
-class _Incomplete(_Part):
-    reason: str = ""
+class _Incomplete(Part):
+    reason: Word = None
 
 
-class _Response(_Part):
-    id: str = ""
-    created_at: float | None = None
+class _Response(Part):
+    id: Word = None
+    created_at: Annotated[float | None, OrNone] = None
     status: str
-    error: _Fault | None = None
-    incomplete_details: _Incomplete | None = None
-    output: list[_Item] = Field(default_factory=list)
+    error: Annotated[_Fault | None, OrNone] = None
+    incomplete_details: Annotated[_Incomplete | None, OrNone] = None
+    output: Annotated[list[_Item], only("search_results", "message")] = Field(default_factory=list)
     usage: _Usage | None = None
 
 
-def judged(reply: ResearchReply, now: datetime) -> ResearchReply:
-    """The reply with the response in its `raw` read: what was found, what it cost, and whether it is an answer.
+def opened(reply: ResearchReply, content: str, now: datetime) -> ResearchReply:
+    """The reply with the response in `content` read: what it says, the pages it rests on, what it cost, and whether it
+    can hold an answer.
 
     Pages are as old as they are at wall time `now`; a recorded response is as old as it was when it was given.
     """
     try:
-        body = _Response.model_validate_json(reply.raw)
+        body = _Response.model_validate_json(content)
     except ValidationError as error:
         return replace(reply, outcome="invalid_output", error=_told(f"not a response: {first_faults(error, 'body')}"))
     text = _text(body.output)
     reply = replace(
         reply,
         text=storable(text),
-        request_id=storable(body.id, LONGEST_ID),
+        request_id=storable(body.id or "", LONGEST_ID),
         stop_reason=storable(body.status, LONGEST_REASON),
         **_priced(reply.model, body.usage),
     )
     if body.status != "completed":
-        return replace(reply, error=_told(_unfinished(body)))
+        return replace(reply, outcome="error", error=_told(_unfinished(body)))
+    if quotes_a_secret(text):
+        return replace(reply, outcome="invalid_output", error="the answer quotes a secret")
+    given = _moment(body.created_at) if reply.source == "replay" else None
     try:
-        return _supported(reply, decode_answer(ResearchAnswer, text), body, now)
-    except (InvalidAnswer, pages.NoSource) as error:
+        return replace(reply, citations=pages.citations(_pages(body.output), given or now))
+    except pages.NoSource as error:
         return replace(reply, outcome="invalid_output", error=_told(str(error)))
 
 
-def _supported(reply: ResearchReply, answer: ResearchAnswer, body: _Response, now: datetime) -> ResearchReply:
-    """The answer with the pages that support it; what it names as a source beside them is dropped."""
-    given = _moment(body.created_at) if reply.source == "replay" else None
-    citations = pages.citations(_pages(body.output), given or now)
-    known = {citation.url for citation in citations}
+def judged(reply: ResearchReply) -> ResearchReply:
+    """The reply that was opened, with the answer in its text, or what is wrong with it. What the answer names as a
+    source beside the pages that support it is dropped."""
+    try:
+        answer = decode_answer(ResearchAnswer, reply.text or "")
+    except InvalidAnswer as error:
+        return replace(reply, outcome="invalid_output", error=_told(str(error)))
+    known = {citation.url for citation in reply.citations}
     sources = tuple(source for source in answer.sources if source in known)
-    return replace(reply, outcome="ok", parsed=answer.model_copy(update={"sources": sources}), citations=citations)
+    return replace(reply, outcome="ok", parsed=answer.model_copy(update={"sources": sources}))
 
 
 def _moment(seconds: float | None) -> datetime | None:
@@ -123,10 +134,10 @@ def _moment(seconds: float | None) -> datetime | None:
 
 
 def _pages(output: Sequence[_Item]) -> list[pages.Page]:
-    results = [result for item in output if item.type == "search_results" for result in item.results or ()]
+    results = [result for item in output if item.type == "search_results" for result in item.results or () if result]
     return [
         pages.Page(
-            storable(result.url.strip()),
+            storable((result.url or "").strip()),
             storable((result.title or "").strip()),
             storable((result.date or result.last_updated or "").strip()),
         )
@@ -135,8 +146,7 @@ def _pages(output: Sequence[_Item]) -> list[pages.Page]:
 
 
 def _text(output: Sequence[_Item]) -> str:
-    contents = [content for item in output if item.type == "message" for content in item.content or ()]
-    return "".join(content.text or "" for content in contents if content.type == "output_text")
+    return "".join(block.text for item in output if item.type == "message" for block in item.content)
 
 
 def _unfinished(body: _Response) -> str:
@@ -149,7 +159,7 @@ def _unfinished(body: _Response) -> str:
 
 def _priced(model: str, used: _Usage | None) -> dict[str, Any]:
     """Tokens and cost: the server's own figure where it gives one, else the table's."""
-    usage = prices.Usage(input=used.input_tokens, output=used.output_tokens) if used else prices.Usage()
+    usage = prices.Usage(input=used.input_tokens or 0, output=used.output_tokens or 0) if used else prices.Usage()
     charged = used.cost.total_cost if used and used.cost else None
     cost = prices.cost(model, usage, web_searches=1) if charged is None else charged.quantize(prices.CENT_FRACTION)
     return {
@@ -163,7 +173,7 @@ def _priced(model: str, used: _Usage | None) -> dict[str, Any]:
 # --- an error -------------------------------------------------------------------------------------------------------
 
 
-class _ErrorBody(_Part):
+class _ErrorBody(Part):
     error: _Fault
 
 

@@ -15,7 +15,7 @@ from decisions.models import DecisionCycle, ModelCall, Outcome, ScreenerLog, Sta
 from decisions.prompts import AllowedActions, Prompt, allowed_actions, analysis_prompt, sections
 from decisions.schemas import AnalysisAnswer, Decision
 from decisions.screening import agreed
-from decisions.stages.calls import failed, keep_call, occasion_of
+from decisions.stages.calls import failed, keeping, occasion_of
 from decisions.stages.research import research_of
 from journal.playbook import Playbook
 from journal.services import active_playbook
@@ -48,8 +48,8 @@ def analyze(cycle: DecisionCycle, now: datetime) -> None:
         effort=settings.OPUS_EFFORT or None,
         temperature=settings.OPUS_TEMPERATURE,
         occasion=occasion_of(cycle),
+        keep=keeping(cycle, prompt, now, shadow=cycle.shadow_audit),
     )
-    keep_call(cycle, ModelCall.Purpose.ANALYZE, prompt, reply, now, shadow=cycle.shadow_audit)
     if reply.model_is_gone:
         model_status.note_gone(reply.model, reply.error)
     with transaction.atomic():

@@ -1,9 +1,10 @@
 """What the model stages share: the name and the record of a call, and the end of a cycle whose call failed."""
 
 from datetime import datetime
+from typing import Any
 
 from decisions import cycles
-from decisions.clients.reply import ModelReply
+from decisions.clients.reply import Keep, ModelReply
 from decisions.models import DecisionCycle, ModelCall, Outcome
 from decisions.prompts import Prompt
 
@@ -19,19 +20,26 @@ def occasion_of(cycle: DecisionCycle) -> str:
     return f"{cycle.instrument} {cycle.slot_at:%Y-%m-%dT%H:%MZ} round {cycle.round}"
 
 
-def keep_call(
-    cycle: DecisionCycle,
-    purpose: ModelCall.Purpose,
-    prompt: Prompt,
-    reply: ModelReply,
-    now: datetime,
-    *,
-    shadow: bool = False,
-) -> ModelCall:
-    """Write the call down, committed by itself, before anything is made of the reply."""
-    return ModelCall.objects.create(
+def keeping(cycle: DecisionCycle | None, prompt: Prompt, now: datetime, *, shadow: bool = False) -> Keep:
+    """What writes a call down, of a cycle or by hand: one row when the reply has come, before anything is made of it,
+    and the verdict on it later. Each is committed by itself."""
+    row: ModelCall | None = None
+
+    def keep(reply: ModelReply[Any]) -> None:
+        nonlocal row
+        if row is None:
+            row = _row(cycle, prompt, reply, now, shadow)
+            row.save(force_insert=True)
+        else:
+            ModelCall.objects.filter(pk=row.pk).update(outcome=reply.outcome, error=reply.error)
+
+    return keep
+
+
+def _row(cycle: DecisionCycle | None, prompt: Prompt, reply: ModelReply[Any], now: datetime, shadow: bool) -> ModelCall:
+    return ModelCall(
         cycle=cycle,
-        purpose=purpose,
+        purpose=reply.purpose,
         model=reply.model,
         source=reply.source,
         shadow=shadow,
@@ -54,6 +62,6 @@ def keep_call(
     )
 
 
-def failed(cycle: DecisionCycle, reply: ModelReply, who: str) -> None:
+def failed(cycle: DecisionCycle, reply: ModelReply[Any], who: str) -> None:
     """End the cycle for a reply that cannot be used: what failed is the outcome, never a silent hold."""
     cycles.finish(cycle, OUTCOME_OF[reply.outcome], f"{who}: {reply.error or reply.outcome}")

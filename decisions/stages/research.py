@@ -28,17 +28,21 @@ from decisions.clock import now_for_record, wall_now
 from decisions.models import DecisionCycle, ModelCall, Outcome, ResearchCache, State
 from decisions.prompts import RESEARCH_SYSTEM, Prompt, Research, research_query
 from decisions.schemas import Citation, ResearchAnswer
-from decisions.stages.calls import keep_call, occasion_of
+from decisions.stages.calls import keeping, occasion_of
 from decisions.stages.collect import triggers_of
 from decisions.triggers import Trigger
 
 LONGEST_REQUEST = 300
-"""Characters of the model's question that are asked: what it was told, and what the cache's index holds."""
+"""Characters of the model's question that are asked: as many as it was told."""
 MOST_EVENTS = 3
-"""The next scheduled events that a question names; a day full of speeches would not fit into the index either."""
+"""The next scheduled events that a question names, of a day that may be full of speeches."""
+LONGEST_QUERY_BYTES = 2600
+"""What the cache's index holds of a question; the names of market alerts come from outside, up to 20 of them."""
 POLL_SECONDS = 0.2
 LEAST_SHARE = 0.25
 """What must be left of the time, after waiting for another's answer that did not come, to ask oneself."""
+NOT_IN_TIME = "another worker asked the same, and no answer came in time"
+"""Told to the analyst, as every failure is: nothing in it may depend on how long anything took."""
 MOVED_FOR = timedelta(hours=1)
 """How long nobody asks an API that has said that it is gone. A person's command asks it all the same."""
 
@@ -56,7 +60,8 @@ def research(cycle: DecisionCycle, now: datetime) -> None:
     triggers = _triggers_of_round(cycle)
     requested = triggers[-1].detail[:LONGEST_REQUEST] if cycle.round == 2 else None
     events = context.known_events(now)[:MOST_EVENTS]
-    query = research_query(context.snapshot_of(cycle), triggers, events=events, requested=requested)
+    whole = research_query(context.snapshot_of(cycle), triggers, events=events, requested=requested)
+    query = whole.encode()[:LONGEST_QUERY_BYTES].decode("utf-8", "ignore")
     kinds = {trigger.kind for trigger in triggers}
     try:
         found = _found(cycle, query, now, commanded="command" in kinds)
@@ -83,7 +88,7 @@ def _found(cycle: DecisionCycle, query: str, now: datetime, *, commanded: bool) 
         if reason := _why_not(now, commanded=commanded):
             raise NothingFound(reason)
         if seconds < LEAST_SHARE * settings.RESEARCH_TIMEOUT_SECONDS:
-            raise NothingFound("another worker asked the same and found nothing in time")
+            raise NothingFound(NOT_IN_TIME)
         return _asked(cycle, query, now, seconds)
 
 
@@ -96,7 +101,7 @@ def _one_at_a_time(query: str) -> Iterator[float]:
         sleep(POLL_SECONDS)
         seconds = round(allowed - (monotonic() - began), 1)
         if seconds <= 0:
-            raise NothingFound(f"another worker asks the same, and no answer came within {allowed} s")
+            raise NothingFound(NOT_IN_TIME)
     try:
         yield seconds
     finally:
@@ -148,9 +153,13 @@ def _has_moved() -> bool:
 
 def _asked(cycle: DecisionCycle, query: str, now: datetime, seconds: float) -> dict[str, Any]:
     reply = perplexity.research(
-        query, model=settings.PERPLEXITY_MODEL, timeout_seconds=seconds, now=wall_now(), occasion=occasion_of(cycle)
+        query,
+        model=settings.PERPLEXITY_MODEL,
+        timeout_seconds=seconds,
+        now=wall_now(),
+        occasion=occasion_of(cycle),
+        keep=keeping(cycle, Prompt(RESEARCH_SYSTEM, query), now),
     )
-    keep_call(cycle, ModelCall.Purpose.RESEARCH, Prompt(RESEARCH_SYSTEM, query), reply, now)
     _tell_trouble(reply)
     if reply.parsed is None:
         raise NothingFound(reply.error)

@@ -5,6 +5,7 @@ whatever comes of it: no signal is no reason to leave a position alone, and a sc
 """
 
 from datetime import datetime
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -13,11 +14,11 @@ from decisions import context, cycles, model_status, outbox
 from decisions.clients import claude
 from decisions.clients.reply import ModelReply
 from decisions.clock import wall_now
-from decisions.models import DecisionCycle, ModelCall, OutboxMessage, Outcome, ScreenerLog, State
+from decisions.models import DecisionCycle, OutboxMessage, Outcome, ScreenerLog, State
 from decisions.prompts import screening_prompt
 from decisions.schemas import ScreenAnswer
 from decisions.screening import PASS_RATE_WINDOW, audited, pass_rate_alarm
-from decisions.stages.calls import failed, keep_call, occasion_of
+from decisions.stages.calls import failed, keeping, occasion_of
 from decisions.stages.collect import after_screening
 
 LETS_LITTLE_THROUGH = "screener_pass_rate"
@@ -34,8 +35,8 @@ def screen(cycle: DecisionCycle, now: datetime) -> None:
         max_tokens=settings.HAIKU_MAX_TOKENS,
         timeout_seconds=settings.MAX_OPUS_TIMEOUT_SECONDS,
         occasion=occasion_of(cycle),
+        keep=keeping(cycle, prompt, now),
     )
-    keep_call(cycle, ModelCall.Purpose.SCREEN, prompt, reply, now)
     if reply.model_is_gone:
         model_status.note_gone(reply.model, reply.error)
     if reply.parsed is None:
@@ -54,7 +55,7 @@ def screen(cycle: DecisionCycle, now: datetime) -> None:
         )
 
 
-def _go_without(cycle: DecisionCycle, reply: ModelReply) -> None:
+def _go_without(cycle: DecisionCycle, reply: ModelReply[Any]) -> None:
     if context.holds_position(cycle):
         told = f"the screener failed: {reply.error or reply.outcome}"
         cycles.advance(cycle, after_screening(cycle.research_reasons), bypass_reason=told[:200])

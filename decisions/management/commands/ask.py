@@ -1,4 +1,4 @@
-"""`manage.py ask`: one question to a model by hand, from one snapshot; nothing of it is written down."""
+"""`manage.py ask`: one question to a model by hand, from one snapshot. Only a call that costs money is written down."""
 
 import json
 import sys
@@ -14,11 +14,13 @@ from pydantic import BaseModel, ValidationError
 
 from decisions import context
 from decisions.clients import claude
-from decisions.clients.reply import ModelReply
+from decisions.clients.reply import Keep, ModelReply, forget
+from decisions.clock import now_for_record
 from decisions.messages import AccountState, MarketSnapshot, Position, PositionUpdate, first_faults, refuse_constant
 from decisions.prompts import Prompt, allowed_actions, analysis_prompt, screening_prompt
 from decisions.question import Estimate, Question, estimate
 from decisions.schemas import AnalysisAnswer, ScreenAnswer
+from decisions.stages.calls import keeping
 from journal.models import Promotion
 from journal.services import active_playbook
 
@@ -41,8 +43,10 @@ Model = TypeVar("Model", bound=BaseModel)
 class Command(BaseCommand):
     help = (
         "Ask a model about one market snapshot, as a cycle would: print the request, what it may cost, and the "
-        "decision with its real cost and its faults. Nothing is traded and nothing is written down; the playbook, the "
-        "limits, the calendar and the recent trades are those of the database."
+        "decision with its real cost and its faults. Nothing is traded. With a key the service is asked and paid: that "
+        "call is recorded, without a cycle, and counts for the day's budget and in `costs`; what the offline model or "
+        "a recording answers is not. The playbook, the limits, the calendar and the recent trades are those of the "
+        "database."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -50,7 +54,7 @@ class Command(BaseCommand):
             "--snapshot",
             required=True,
             metavar="FILE",
-            help="a market_snapshot as JSON, bare or in its envelope; - reads standard input "
+            help="a market_snapshot as JSON, bare, in its envelope or as the one field `data`; - reads standard input "
             "(docs/examples/snapshot.json is one)",
         )
         parser.add_argument(
@@ -69,13 +73,19 @@ class Command(BaseCommand):
         if not options["json"]:
             self.stdout.write("\n".join(_before(question, costs, whole=options["show_prompt"])))
         if not options["dry_run"]:
-            reply = question.ask()
+            reply = question.ask(_keep(question))
             if not options["json"]:
                 self.stdout.write("\n".join(_after(question, reply)))
         if options["json"]:
             self.stdout.write(json.dumps(_as_object(question, costs, reply), indent=2, default=str))
         if reply is not None and question.why_invalid(reply):
             sys.exit(1)
+
+
+def _keep(question: Question) -> Keep:
+    """Where the reply is written down: among the calls, if money is spent on it."""
+    is_paid = claude.source() == "live" and not claude.lacks_key()
+    return keeping(None, question.prompt, now_for_record()) if is_paid else forget
 
 
 # --- the question ---------------------------------------------------------------------------------------------------
@@ -114,6 +124,10 @@ def _analysis_prompt(snapshot: MarketSnapshot, positions: tuple[Position, ...], 
         playbook = active_playbook()
     except Promotion.DoesNotExist:
         raise CommandError("There is no playbook yet: run `manage.py seed` first.", returncode=MISTAKE) from None
+    try:
+        events = context.known_events(snapshot.timestamp)
+    except OverflowError:
+        raise CommandError("This is no market snapshot: timestamp: beyond any calendar", returncode=MISTAKE) from None
     has_position = context.position_in(snapshot.symbol, positions) is not None
     return analysis_prompt(
         snapshot=snapshot,
@@ -124,7 +138,7 @@ def _analysis_prompt(snapshot: MarketSnapshot, positions: tuple[Position, ...], 
         recent_trades=context.recent_trades(),
         allowed=allowed_actions(has_position=has_position, blocked=None),
         limits=context.told_limits(),
-        events=context.known_events(snapshot.timestamp),
+        events=events,
     )
 
 
@@ -143,12 +157,19 @@ def _document(file: str, what: str) -> Any:
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text()
         document = _json(text)
+        if isinstance(document, dict) and document.keys() == {"data"}:
+            document = _unwrapped(document["data"])
         payload = document.get("payload") if isinstance(document, dict) else None
-        return document if payload is None else _json(payload) if isinstance(payload, str) else payload
+        return document if payload is None else _unwrapped(payload)
     except OSError as error:
         raise CommandError(f"{file} cannot be read: {error.strerror}", returncode=MISTAKE) from None
     except (ValueError, ArithmeticError, RecursionError) as error:
         raise CommandError(f"{file} holds no {what}: not JSON: {error}", returncode=MISTAKE) from None
+
+
+def _unwrapped(value: Any) -> Any:
+    """A member of the envelope, which is JSON text on the wire."""
+    return _json(value) if isinstance(value, str) else value
 
 
 def _json(text: str) -> Any:

@@ -1,4 +1,4 @@
-"""`manage.py ask`: one question by hand, and nothing left behind."""
+"""`manage.py ask`: one question by hand, and nothing left behind but the record of what was paid."""
 
 import io
 import json
@@ -10,7 +10,10 @@ import pytest
 from django.apps import apps
 from django.core.management import CommandError, call_command
 
+from decisions import context
+from decisions.clock import now_for_record
 from decisions.messages import MarketSnapshot
+from decisions.models import ModelCall
 from journal.models import PlaybookVersion, Promotion
 from tests.integration.decisions.build import (
     BTC,
@@ -71,7 +74,7 @@ def rows() -> dict[str, int]:
     }
 
 
-def test_the_decision_is_printed_with_its_cost_and_nothing_is_left_behind(
+def test_the_decision_is_printed_with_its_cost_and_only_the_call_is_left_behind(
     models: ScriptedModels, snapshot: str
 ) -> None:
     before = rows()
@@ -81,7 +84,32 @@ def test_the_decision_is_printed_with_its_cost_and_nothing_is_left_behind(
         assert told in printed
     assert "answered by    http://127.0.0.1" in printed
     assert KEY not in printed
-    assert rows() == before
+    assert rows() == {**before, "ModelCall": before["ModelCall"] + 1}
+
+
+def test_a_call_that_was_paid_counts_for_the_days_budget(models: ScriptedModels, snapshot: str) -> None:
+    now = now_for_record()
+    spent = context.budget(now).spent
+    ask("--snapshot", snapshot)
+    models.will_say("screen", "Certainly!")
+    ask("--snapshot", snapshot, "--screen")
+    analysis, screening = ModelCall.objects.order_by("id")
+    assert (analysis.cycle, analysis.purpose, analysis.source, analysis.outcome) == (None, "analyze", "live", "ok")
+    assert (screening.purpose, screening.outcome) == ("screen", "invalid_output")
+    assert context.budget(now).spent - spent == analysis.cost_usd + screening.cost_usd > 0
+
+
+def test_what_costs_nothing_is_not_recorded(
+    models: ScriptedModels, settings: Any, snapshot: str, tmp_path: Path
+) -> None:
+    settings.MODEL_REPLAY = tmp_path
+    ask("--snapshot", snapshot)
+    settings.MODEL_REPLAY, settings.ANTHROPIC_API_KEY = None, ""
+    ask("--snapshot", snapshot)
+    settings.SANDBOX = False
+    printed, code = ask("--snapshot", snapshot)
+    assert (code, "ANTHROPIC_API_KEY is not set" in printed) == (1, True)
+    assert not ModelCall.objects.exists()
 
 
 def test_what_is_printed_is_what_is_sent(models: ScriptedModels, snapshot: str) -> None:
@@ -150,12 +178,14 @@ def test_positions_are_shown_and_leave_the_exits_to_choose_from(
     assert shown["account_state"]["equity"] == (10000 if bare else 12000)
 
 
+@pytest.mark.parametrize("one_field", [False, True])
 @pytest.mark.parametrize("wrap", [json.loads, str])
 def test_a_snapshot_may_stand_in_its_envelope_and_come_by_standard_input(
-    models: ScriptedModels, monkeypatch: pytest.MonkeyPatch, wrap: Any
+    models: ScriptedModels, monkeypatch: pytest.MonkeyPatch, wrap: Any, one_field: bool
 ) -> None:
     entry = entry_fields("market_snapshot", snapshot_payload())
     envelope = {**entry, "payload": wrap(entry["payload"])}
+    envelope = {"data": wrap(json.dumps(envelope))} if one_field else envelope
     monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(envelope)))
     asked("--snapshot", "-")
     assert models.shown()["market_snapshot"]["symbol"] == BTC
@@ -213,7 +243,9 @@ def test_an_exits_wrong_facts_are_told_and_it_is_valid_all_the_same(
             "This is no market snapshot: price: Input should be a valid decimal",
         ),
         ({"payload": {"symbol": BTC}}, "This is no market snapshot: timestamp: Field required"),
+        ({"data": "{"}, "holds no market snapshot: not JSON"),
         ("[" * 100_000, "holds no market snapshot: not JSON"),
+        ({**snapshot_payload(), "timestamp": "9999-12-31T23:59:59Z"}, "timestamp: beyond any calendar"),
     ],
 )
 def test_a_persons_mistake_is_told_in_one_line(tmp_path: Path, document: Any, told: str) -> None:

@@ -195,6 +195,27 @@ def test_an_answer_that_is_plain_in_so_many_words_is_taken(client: Any, encoding
         assert client.get(f"http://{address}/").text == "good"
 
 
+@pytest.mark.parametrize("charset", [b"undefined", b"hex", b"rot13", b"utf-16"])
+def test_an_answer_is_read_as_utf_8_whatever_charset_it_names(client: Any, charset: bytes) -> None:
+    named = saying(whole("Käse".encode(), b"Content-Type: application/json; charset=" + charset))
+    with serving(named) as address, limits(seconds=20, most_bytes=PLENTY):
+        assert client.get(f"http://{address}/").text == "Käse"
+
+
+def test_no_cookie_is_kept_or_sent_back(client: Any) -> None:
+    asked = []
+
+    def handle(connection: socket.socket, over: threading.Event) -> None:
+        asked.append(connection.recv(65_536).lower())
+        connection.sendall(whole(b"good", b"Set-Cookie: session=1; Path=/\r\nConnection: close"))
+
+    with serving(handle) as address, limits(seconds=20, most_bytes=PLENTY):
+        for _ in range(2):
+            client.get(f"http://{address}/")
+    assert [b"cookie" in each for each in asked] == [False, False]
+    assert list(client.cookies.jar) == []
+
+
 # --- names ----------------------------------------------------------------------------------------------------------
 
 

@@ -87,6 +87,11 @@ def test_what_was_recorded_is_said_again_without_the_server(player: Player) -> N
     assert len(player.server.asked) == 1
 
 
+def test_a_charset_that_cannot_be_read_disturbs_no_replay(player: Player) -> None:
+    player.server.will("research", [(http('{"text":"Käse"}', content_type="application/json; charset=undefined"),)])
+    assert (player.record().text, player.replay().text) == ('{"text":"Käse"}', '{"text":"Käse"}')
+
+
 def test_the_file_can_be_read_by_a_person_and_holds_no_key(player: Player) -> None:
     player.server.will("research", [(http('{"text":"Käse"}', request_id="req_1"),)])
     player.record({"model": "m", "input": "BTC?"})

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
 
 from decisions.clients import claude
 from decisions.clients.claude_request import CACHED, build_request
@@ -203,6 +203,87 @@ def test_a_useless_answer_is_told_and_kept(
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"id": None, "model": 7, "container": "x"},
+        {"content": ["hm", None, 7, [], {}, {"type": None}, {"type": "image", "text": 7}, *message()["content"]]},
+        {"usage": {**message()["usage"], "cache_read_input_tokens": None, "cache_creation": None, "service_tier": 1}},
+        {"usage": {**message()["usage"], "cache_creation": {"ephemeral_5m_input_tokens": None}}},
+        {"stop_details": "none", "stop_sequence": 7},
+    ],
+    ids=["ids", "blocks", "cache", "lifetimes", "details"],
+)
+def test_what_is_not_read_may_have_any_shape(server: ScriptedServer, odd: dict[str, Any]) -> None:
+    server.says(message(**odd))
+    reply = asked()
+    assert (reply.outcome, reply.error, reply.output_tokens) == ("ok", "", 30)
+    assert reply.cost_usd >= Decimal("0.000675")
+
+
+@pytest.mark.parametrize(
+    ("bad", "told"),
+    [
+        ({"type": "error"}, "not a message: type"),
+        ({"stop_reason": 7}, "not a message: stop_reason"),
+        ({"content": [{"type": "text", "text": None}]}, "not a message: content.0.text"),
+        ({"usage": {"input_tokens": None, "output_tokens": 1}}, "not a message: usage.input_tokens"),
+    ],
+)
+def test_what_is_read_is_not_guessed(server: ScriptedServer, bad: dict[str, Any], told: str) -> None:
+    server.says(message(**bad))
+    reply = asked()
+    assert reply.outcome == "invalid_output"
+    assert told in reply.error
+
+
+class Trap(BaseModel):
+    """An answer that trips its reader as nobody foresaw."""
+
+    signal: bool
+
+    @field_validator("signal")
+    @classmethod
+    def trip(cls, value: bool) -> bool:
+        raise RuntimeError(f"no {value} for {KEY}")
+
+
+def test_a_reply_is_kept_with_its_cost_before_it_is_judged_and_whatever_comes_of_that(
+    server: ScriptedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.says(message('{"signal": true}'), request_id="req_7")
+    kept: list[ModelReply[Any]] = []
+    reply = claude.ask(
+        "screen", Prompt("s", "u"), Trap, model=HAIKU, max_tokens=9, timeout_seconds=20, keep=kept.append
+    )
+    came, verdict = kept
+    assert (came.outcome, came.request_id, came.cost_usd) == ("unread", "req_7", Decimal("0.000875"))
+    assert came.raw == server.next_answer().body.decode()
+    assert reply == verdict
+    assert (verdict.outcome, verdict.error) == ("invalid_output", "the answer cannot be read: RuntimeError")
+    assert (verdict.raw, verdict.cost_usd) == (came.raw, came.cost_usd)
+    assert "an answer cannot be read" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "outcomes"),
+    [
+        (message(), 200, ["unread", "ok"]),
+        (message("Certainly!"), 200, ["unread", "invalid_output"]),
+        (message(stop_reason="refusal"), 200, ["refusal"]),
+        (b"<html>", 200, ["invalid_output"]),
+        (fault("authentication_error"), 401, ["error"]),
+    ],
+)
+def test_what_holds_no_answer_is_kept_once_and_at_once_with_its_verdict(
+    server: ScriptedServer, body: object, status: int, outcomes: list[str]
+) -> None:
+    server.says(body, status)
+    kept: list[ModelReply[Any]] = []
+    assert asked(keep=kept.append) == kept[-1]
+    assert [reply.outcome for reply in kept] == outcomes
+
+
 def test_a_useless_answer_costs_what_it_costs(server: ScriptedServer) -> None:
     server.says(message("Certainly!"))
     assert asked().cost_usd == Decimal("0.000875")
@@ -382,10 +463,36 @@ def test_a_key_that_comes_back_is_hidden(server: ScriptedServer, caplog: pytest.
     server.says(message(json.dumps({"signal": False, "reason": f"Your key is {KEY}."})))
     with caplog.at_level(logging.DEBUG):
         replies = [asked(), asked()]
-    assert [reply.outcome for reply in replies] == ["error", "ok"]
+    assert [reply.outcome for reply in replies] == ["error", "invalid_output"]
     assert "[hidden]" in replies[0].error
-    assert replies[1].parsed == ScreenAnswer(signal=False, reason="Your key is [hidden].")
+    assert (replies[1].error, replies[1].parsed) == ("the answer quotes a secret", None)
     assert KEY not in repr(replies) + caplog.text
+
+
+@pytest.mark.parametrize(
+    "spelt",
+    [
+        "".join(f"\\u{ord(character):04X}" for character in KEY),
+        "".join(f"%{ord(character):02x}" for character in KEY),
+        KEY.replace("0", "%30").replace("s", "\\u0073"),
+    ],
+    ids=["as JSON may escape it", "as addresses may", "a bit of both"],
+)
+def test_a_key_that_comes_back_spelt_otherwise_is_hidden_too(server: ScriptedServer, spelt: str) -> None:
+    server.says(message('{"signal": false, "reason": "SPELT"}'.replace("SPELT", spelt)))
+    server.says(fault("authentication_error", f"no such key: {spelt}"), 401)
+    told, failed = asked(), asked()
+    assert (told.outcome, told.error) == ("invalid_output", "the answer quotes a secret")
+    assert told.text == '{"signal": false, "reason": "[hidden]"}'
+    assert json.loads(told.raw)["content"][1]["text"] == told.text
+    assert failed.error == "HTTP 401: the key in ANTHROPIC_API_KEY is refused: no such key: [hidden]"
+
+
+def test_a_key_in_two_pieces_is_no_part_of_an_answer(server: ScriptedServer) -> None:
+    halves = f'{{"signal": true, "reason": "{KEY[:9]}', f'{KEY[9:]}"}}'
+    server.says(message(content=[{"type": "text", "text": half} for half in halves]))
+    reply = asked()
+    assert (reply.error, KEY in (reply.text or "")) == ("the answer quotes a secret", False)
 
 
 def test_a_long_error_is_told_in_short(server: ScriptedServer) -> None:
@@ -531,7 +638,7 @@ def test_a_recorded_exchange_is_replayed_without_a_key_or_a_server(
 def test_a_replay_that_has_no_answer_says_which(server: ScriptedServer, settings: Any, tmp_path: Path) -> None:
     settings.MODEL_REPLAY = tmp_path
     reply = asked(occasion="BTC-USDT-SWAP 12:00 round 1")
-    assert (reply.outcome, reply.source, reply.attempts, reply.status) == ("error", "replay", 1, None)
+    assert (reply.outcome, reply.source, reply.attempts, reply.status) == ("error", "replay", 0, None)
     assert "screen BTC-USDT-SWAP 12:00 round 1" in reply.error
     assert server.requests == []
 
@@ -546,6 +653,35 @@ def test_a_replay_ends_with_the_attempt_that_the_recorded_run_ended_with(
     replayed = asked(timeout_seconds=20)
     assert (replayed.status, replayed.attempts) == (529, 1)
     assert replayed.error.startswith("HTTP 529: so it is")
+
+
+def test_a_replay_does_not_wait_where_the_recorded_run_did(
+    server: ScriptedServer, settings: Any, tmp_path: Path
+) -> None:
+    settings.MODEL_RECORD = tmp_path
+    server.says(fault("overloaded_error"), 529, retry_after="1")
+    server.says(message())
+    recorded = asked()
+    settings.MODEL_RECORD, settings.MODEL_REPLAY = None, tmp_path
+    replayed = asked()
+    assert (recorded.attempts, replayed.attempts, replayed.outcome) == (2, 2, "ok")
+    assert replayed.latency_ms < 1000 <= recorded.latency_ms
+
+
+def test_a_replay_finds_what_was_asked_without_a_temperature_whoever_had_learnt_that(
+    server: ScriptedServer, settings: Any, tmp_path: Path
+) -> None:
+    settings.MODEL_RECORD = tmp_path
+    server.says(REFUSED, 400)
+    server.says(message())
+    for occasion in ("first", "second"):
+        asked(model=OPUS, temperature=0.2, occasion=occasion)
+    settings.MODEL_RECORD, settings.MODEL_REPLAY = None, tmp_path
+    replayed = [asked(model=OPUS, temperature=0.2, occasion=occasion) for occasion in ("second", "first", "second")]
+    assert [(reply.outcome, reply.attempts) for reply in replayed] == [("ok", 1), ("ok", 2), ("ok", 1)]
+    missed = asked(model=OPUS, temperature=0.2, occasion="third")
+    assert (missed.outcome, missed.attempts) == ("error", 0)
+    assert "nothing is recorded of 'screen third'" in missed.error
 
 
 @pytest.fixture
@@ -585,6 +721,7 @@ def test_live_without_a_key_nothing_is_made_up(settings: Any) -> None:
     settings.SANDBOX, settings.ANTHROPIC_API_KEY = False, ""
     analysis = claude.ask("analyze", Prompt("s", "u"), AnalysisAnswer, model="m", max_tokens=100, timeout_seconds=1)
     assert (analysis.outcome, analysis.error, analysis.source) == ("error", "ANTHROPIC_API_KEY is not set", "live")
+    assert analysis.attempts == 0
     with pytest.raises(claude.LookupFailed, match="ANTHROPIC_API_KEY is not set"):
         claude.look_up("m")
 

@@ -18,6 +18,7 @@ from risk.models import Halt
 from tests.integration.decisions.build import BTC, position_payload
 from tests.integration.decisions.misbehaving import (
     CLAUDE_KEY,
+    ESCAPED,
     PERPLEXITY_KEY,
     Answer,
     Case,
@@ -92,6 +93,17 @@ def key_twice(answer: dict[str, Any]) -> str:
 
 def spelt_otherwise(answer: dict[str, Any]) -> dict[str, Any]:
     return {**answer, "decision": {**answer["decision"], "action": "Open_Long"}}
+
+
+def among_odd_parts(answer: dict[str, Any]) -> Script:
+    content = ["a text", None, 7, {"type": ["text"]}, {"type": "tool", "text": {}}, *message(answer)["content"]]
+    usage = {"input_tokens": 400, "output_tokens": 30, "cache_read_input_tokens": None, "cache_creation": "none"}
+    return says("", id=None, content=content, usage=usage, stop_details="none", container=[1])
+
+
+def quoting_the_key(answer: dict[str, Any]) -> Script:
+    text = json.dumps({**answer, "reason" if "signal" in answer else "reasoning": "KEY"})
+    return says(text.replace("KEY", ESCAPED))
 
 
 def in_two_blocks(answer: dict[str, Any]) -> list[dict[str, str]]:
@@ -180,6 +192,16 @@ CASES = [
         "invalid_output", 200, 1, "not a message",
     ),
     Case(
+        "200 in a charset that cannot be read",
+        lambda answer: [(http(message(answer), content_type="application/json; charset=undefined"),)],
+        "ok", 200, 1,
+    ),
+    Case(
+        "500 in a charset that cannot be read",
+        lambda _: [(http(b"", 500, content_type="text/html; charset=undefined"),)],
+        "error", 500, 3, GAVE_UP,
+    ),
+    Case(
         "200, compressed, which was not asked for",
         lambda answer: [(http(gzip.compress(head_and_body(answer)[1]), content_encoding="gzip"),)],
         "error", None, 1, "compressed, which was not asked for",
@@ -232,6 +254,12 @@ CASES = [
         "invalid_output", 200, 1, "not JSON",
     ),
     Case("one answer in two blocks", lambda answer: says("", content=in_two_blocks(answer)), "ok", 200, 1),
+    Case("an answer among blocks, ids and details of any shape", among_odd_parts, "ok", 200, 1),
+    Case(
+        "an answer that quotes the key, escaped",
+        quoting_the_key,
+        "invalid_output", 200, 1, "the answer quotes a secret",
+    ),
     Case("prose", lambda _: says("I would go long here."), "invalid_output", 200, 1, "not JSON"),
     Case("JSON that breaks off", lambda answer: says(json.dumps(answer)[:-5]), "invalid_output", 200, 1, "not JSON"),
     Case("NaN", lambda answer: says(with_first(answer, math.nan)), "invalid_output", 200, 1, "NaN"),
@@ -310,6 +338,7 @@ def test_whatever_the_server_does_the_cycle_ends_as_it_should(
     for told in (everything_stored(), caplog.text):
         assert CLAUDE_KEY not in told
         assert PERPLEXITY_KEY not in told
+        assert ESCAPED.replace("\\", "") not in told.replace("\\", "")
 
 
 def _ended_as_told(cycle: DecisionCycle, call: ModelCall, case: Case) -> None:

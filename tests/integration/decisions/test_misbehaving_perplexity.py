@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -77,6 +78,22 @@ def without_a_page(answer: dict[str, Any]) -> Script:
     return [(http(body),)]
 
 
+def among_odd_parts(answer: dict[str, Any]) -> Script:
+    results = [None, "a page", {"url": 7}, page(id=None, date=1767225600, title=["A"], last_updated={})]
+    output: list[Any] = [
+        "an item", None, {"type": "reasoning", "content": "hm"}, {"type": "message", "content": "a text"},
+        {"type": "search_results", "results": "none"}, {"type": "search_results", "results": results},
+        {"type": "message", "content": [{"type": "hint", "text": 7}, *response(answer)["output"][1]["content"]]},
+    ]  # fmt: skip
+    usage = {"input_tokens": None, "output_tokens": None, "cost": {"total_cost": None}}
+    return says(answer, id=7, output=output, usage=usage, created_at="now", error="none", incomplete_details=[])
+
+
+def quoting_the_key(answer: dict[str, Any]) -> Script:
+    encoded = "".join(f"%{ord(character):02x}" for character in PERPLEXITY_KEY)
+    return says({**answer, "summary": f"See https://example.org/?key={encoded}"})
+
+
 def old() -> dict[str, Any]:
     return page(url="https://example.org/old", date="2024-03-01")
 
@@ -89,7 +106,7 @@ BUSY = fault(503, "internal_error", "busy")
 KEY_REFUSED = "the key in PERPLEXITY_API_KEY is refused"
 GAVE_UP = "tried 3 times"
 FAILED = "the connection failed"
-TOO_LATE = "no answer within 1 s"
+TOO_LATE = "no answer in time"
 
 CASES = [
     # refuses at the door
@@ -189,6 +206,12 @@ CASES = [
         "invalid_output", 200, 1, "dated in the future",
     ),
     Case("an answer from an old page and one of today", lambda answer: says(answer, old(), page()), "ok", 200, 1),
+    Case("an answer among items, ids and dates of any shape", among_odd_parts, "ok", 200, 1),
+    Case(
+        "an answer that quotes the key, encoded",
+        quoting_the_key,
+        "invalid_output", 200, 1, "the answer quotes a secret",
+    ),
     Case("prose", lambda _: says("Inflows rose."), "invalid_output", 200, 1, "not JSON"),
     Case("JSON that breaks off", lambda answer: says(json.dumps(answer)[:-5]), "invalid_output", 200, 1, "not JSON"),
     Case(
@@ -272,7 +295,7 @@ def test_the_analysis_goes_on_without_research_and_is_told_why(
     assert (cycle.state, cycle.last_error, Order.objects.count()) == (State.CONFIRMING, "", 1)
     for told in (everything_stored(), caplog.text):
         assert CLAUDE_KEY not in told
-        assert PERPLEXITY_KEY not in told
+        assert PERPLEXITY_KEY not in unquote(told)
 
 
 @EACH

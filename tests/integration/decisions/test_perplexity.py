@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 
 from decisions.clients import attempts, perplexity
 from decisions.clients.perplexity_response import trouble
-from decisions.clients.reply import ResearchReply
+from decisions.clients.reply import ModelReply, ResearchReply
 from decisions.schemas import ResearchAnswer, output_schema
 from tests.integration.decisions.misbehaving import Drip, End, http, misbehaving, page, response
 from tests.integration.decisions.model_server import found
@@ -190,6 +191,46 @@ def test_an_answer_without_a_page_to_believe_is_no_answer(
     assert reply.cost_usd == Decimal("0.005040")
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"id": None},
+        {"id": 7, "created_at": "now", "error": "none", "incomplete_details": []},
+        {"usage": None},
+        {"usage": {"input_tokens": None, "output_tokens": None, "cost": None}},
+        {"output": [None, "x", {"type": "reasoning", "content": "hm"}, *response(found(), page())["output"]]},
+        {"output": [{"type": "message", "content": "hm"}, *response(found(), page(id=[]), None, 7)["output"]]},
+        {"output": response(found(), page(date=1700000000, title=7), {"url": None})["output"]},
+    ],
+)
+def test_what_is_not_read_may_have_any_shape(server: SearchServer, odd: dict[str, Any]) -> None:
+    server.says(response(found(), page()) | odd)
+    reply = searched()
+    assert (reply.outcome, reply.error) == ("ok", "")
+    assert [each.url for each in reply.citations] == ["https://example.org/a"]
+    assert reply.cost_usd >= Decimal("0.005")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "outcomes"),
+    [
+        (response(found(), page()), 200, ["unread", "ok"]),
+        (response("As an AI", page()), 200, ["unread", "invalid_output"]),
+        (response(found()), 200, ["invalid_output"]),
+        (response(found(), page(), status="failed"), 200, ["error"]),
+        (b"", 401, ["error"]),
+    ],
+)
+def test_a_reply_is_kept_with_its_cost_before_it_is_judged(
+    server: SearchServer, body: object, status: int, outcomes: list[str]
+) -> None:
+    server.says(body, status)
+    kept: list[ModelReply[Any]] = []
+    reply = perplexity.research("BTC?", model=MODEL, timeout_seconds=20, now=NOW, keep=kept.append)
+    assert [each.outcome for each in kept] == outcomes
+    assert (kept[-1], kept[0].cost_usd, kept[0].raw) == (reply, reply.cost_usd, reply.raw)
+
+
 @pytest.mark.parametrize("title", ["t" * 100_000, "\x00<script>alert(1)</script>\u202e", "\ud83d", KEY])
 def test_whatever_a_title_is_it_does_not_lose_the_research(server: SearchServer, title: str) -> None:
     body = json.dumps(response(found(), page(title=title))).replace("\\ud83d", "?")
@@ -326,7 +367,7 @@ def test_the_deadline_holds_for_all_attempts_together(settings: Any) -> None:
         slow.will("research", [(http(b"", 503),), (whole[:40], Drip(whole[40:]))])
         settings.PERPLEXITY_BASE_URL = slow.url
         reply = searched(timeout_seconds=1)
-    assert reply.error == "no answer within 1 s; tried 2 times; before that HTTP 503: an empty page"
+    assert reply.error == "no answer in time; tried 2 times; before that HTTP 503: an empty page"
     assert reply.latency_ms < 1000 * (1 + SLACK_SECONDS)
 
 
@@ -408,17 +449,18 @@ def test_what_was_young_when_it_was_recorded_stays_so(server: SearchServer, sett
     [
         [(http(fault("internal_error", "busy"), 503),), (http(b"", 503),), (End.HANG,)],
         [(http(fault("request_rate_limit_exceeded", "slow"), 429, retry_after="3600"),)],
+        [(http(b"", 429, retry_after=format_datetime(NOW + timedelta(hours=1), usegmt=True)),)],
         [(http(response("x" * 2_000_000)),)],
         [(http(b"\x1f\x8b", content_encoding="gzip"),)],
         [(End.RESET,)],
     ],
-    ids=["hangs at last", "asks to wait", "too long", "compressed", "resets"],
+    ids=["hangs at last", "asks to wait", "until a date", "too long", "compressed", "resets"],
 )
 def test_a_recorded_failure_is_told_in_the_same_words(settings: Any, tmp_path: Path, script: Any) -> None:
     with misbehaving() as server:
         server.will("research", script)
         settings.PERPLEXITY_BASE_URL = server.url
-        recorded, replayed = recorded_then_replayed(settings, tmp_path, timeout_seconds=1)
+        recorded, replayed = recorded_then_replayed(settings, tmp_path, timeout_seconds=1, days_later=1)
     assert (recorded.outcome, replayed.source) == ("error", "replay")
     assert (replayed.error, replayed.attempts) == (recorded.error, recorded.attempts)
 

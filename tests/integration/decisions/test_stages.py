@@ -10,6 +10,7 @@ import pytest
 from django.db import transaction
 
 from decisions import commands, context, cycles, market_data, operator_actions, sweeper, tasks
+from decisions.clients import claude_message
 from decisions.messages import MarketAlert, SystemCommand
 from decisions.models import (
     DecisionCycle,
@@ -433,6 +434,24 @@ def test_a_useless_reply_is_kept_whole_and_never_trades(models: ScriptedModels) 
     assert not Order.objects.exists()
 
 
+def test_a_call_is_written_down_before_its_answer_is_looked_at(
+    models: ScriptedModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[tuple[str, Decimal, int]] = []
+
+    def trips(*_: object) -> None:
+        rows.extend(ModelCall.objects.values_list("outcome", "cost_usd", "output_tokens"))
+        raise RuntimeError("nobody foresaw this")
+
+    monkeypatch.setattr(claude_message, "decode_answer", trips)
+    cycle = decided()
+    assert rows == [("unread", Decimal("0.000550"), 30)]
+    assert (cycle.outcome, cycle.last_error) == (Outcome.INVALID_OUTPUT, "")
+    call = ModelCall.objects.get()
+    assert (call.outcome, call.error) == ("invalid_output", "the answer cannot be read: RuntimeError")
+    assert (call.cost_usd, call.raw_reply != "") == (Decimal("0.000550"), True)
+
+
 def test_odd_members_of_a_reply_do_not_lose_its_record(models: ScriptedModels) -> None:
     models.will_say("analyze", Reply({**json.loads(_MESSAGE), "stop_reason": "x" * 300}))
     assert decided().outcome == Outcome.INVALID_OUTPUT
@@ -734,8 +753,8 @@ def test_what_goes_over_the_broker_is_ids_alone(
 MOST_QUERIES = {
     State.COLLECTING: 18,
     State.SCREENING: 8,
-    State.RESEARCHING: 12,
-    State.ANALYZING: 12,
+    State.RESEARCHING: 13,
+    State.ANALYZING: 13,
     State.RISK_CHECK: 18,
     State.EXECUTING: 12,
 }

@@ -67,6 +67,8 @@ def test_the_pause_doubles_less_a_random_quarter_and_there_are_three_attempts() 
         ({"retry-after": "inf"}, None),
         ({"retry-after": ""}, None),
         ({"retry-after": "Sun, 99 Nov 2026 12:00:30 GMT"}, None),
+        ({"retry-after": "Sun, 22 Nov 99999999999 12:00:30 GMT"}, None),
+        ({"retry-after": "Sun, 22 Nov 2026 12:00:30 +99999999999999999999999"}, None),
         ({"retry-after-ms": "soon", "retry-after": "7"}, 7.0),
     ],
 )

@@ -29,6 +29,7 @@ def cited(path: str, value: Any) -> tuple[str, ...]:
         ("market_snapshot.price", 97250.5),
         ("indicators.1H.rsi_14", 63.1),
         ("indicators.1h.RSI_14", 63.1),
+        (" indicators . 1H . rsi_14 ", 63.1),
         ("technical_indicators.15m.rsi_14", 66.4214),
         ("indicators['15m'].ema_alignment", "bullish"),
         ("account.equity", 10250.5),
@@ -81,6 +82,11 @@ def test_a_fact_as_it_was_shown_is_no_fault(path: str, value: Any) -> None:
         ("positions[1].size", 1, "no field positions[1].size was shown"),
         ("positions[-1].size", 1, "no field positions[-1].size was shown"),
         ("positions.².size", 1, "no field positions.\\xb2.size was shown"),
+        (
+            "recent_trades.BTC-USDT-SWAP.pnl_usd",
+            4.321,
+            "recent_trades.BTC-USDT-SWAP.pnl_usd is ambiguous: more than one entry has that name",
+        ),
         ("trades.0", 1, "no field trades.0 was shown"),
         ("positions.99999999999999.size", 1, "no field positions.99999999999999.size was shown"),
         ("price.value", 97250.5, "no field price.value was shown"),
@@ -113,6 +119,11 @@ def test_a_number_within_one_per_cent_is_the_one_shown_whatever_its_size(shown: 
 def test_a_number_further_off_is_another(shown: float, off: float) -> None:
     assert not same(shown * (1 + off), shown)
     assert not same(shown * (1 - off), shown)
+
+
+def test_a_number_too_large_to_compare_is_no_match() -> None:
+    assert not same(1.0, 10**400)
+    assert not same("9" * 400, 10**400)
 
 
 @given(numbers)

@@ -77,6 +77,16 @@ def test_a_secret_shows_in_no_problem_and_in_no_description():
     assert of().declare("KEY", "", "", kind="text", allowed="", secret=True).shown == "not set"
 
 
+@pytest.mark.parametrize("raw", ["canary\n", "can ary", "canary\u200b", "canary\t", "cänary"])
+def test_a_key_with_what_no_header_can_hold_is_a_problem_that_does_not_show_it(raw: str):
+    read = of({"KEY": raw})
+    assert read.key("KEY", "") == ""
+    (problem,) = read.problems
+    assert "ary" not in problem
+    assert f"{len(raw)} secret characters" in problem
+    assert of({"KEY": "sk-ant_1+/="}).key("KEY", "") == "sk-ant_1+/="
+
+
 @pytest.mark.parametrize(
     ("raw", "fits"),
     [
