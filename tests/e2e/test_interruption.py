@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from decisions.sandbox.offline_model import answer
+from decisions.sandbox.offline_model import answer, user_text
 from tests.e2e.test_stack import Stack, until
 
 INSTRUMENTS = [f"{coin}-USDT-SWAP" for coin in ("BTC", "ETH", "SOL", "DOGE", "XRP")]
@@ -30,7 +30,7 @@ class HesitantModel:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                if "technical_indicators" in request["messages"][0]["content"]:
+                if "technical_indicators" in user_text(request):
                     model.asked.set()
                     model.go_on.wait(120)
                 message = {
