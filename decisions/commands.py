@@ -17,6 +17,7 @@ SWITCHES = ("SCREENER_ENABLED", "SCREENER_BYPASS_ON_POSITION", "SCREENER_BYPASS_
 
 def carry_out(message: SystemCommand) -> None:
     """Carry a command out, or refuse it with the reason. Both are kept."""
+    message = _storable(message)
     actions = {"halt": _halt, "resume": _resume, "research": _research, "config": _config}
     try:
         if message.command != "halt" and abs(wall_now() - message.issued_at) > OLDEST:
@@ -26,7 +27,7 @@ def carry_out(message: SystemCommand) -> None:
         detail, accepted = str(refusal), False
     Command.objects.create(
         command=message.command,
-        args=_plain(message.args),
+        args=message.args,
         issued_by=message.issued_by,
         issued_at=message.issued_at,
         accepted=accepted,
@@ -34,13 +35,26 @@ def carry_out(message: SystemCommand) -> None:
     )
 
 
+def _storable(message: SystemCommand) -> SystemCommand:
+    """The command as the database can keep it: a halt must not fail for a character in its reason, nor for want of a
+    name."""
+    named = _text(message.issued_by).strip() or "nobody named"
+    return message.model_copy(update={"issued_by": named, "args": _plain(message.args)})
+
+
 def _plain(value: object) -> object:
     """Arguments as JSON can keep them: their numbers were read as Decimals."""
     if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
+        return {_text(key): _plain(each) for key, each in value.items()}
     if isinstance(value, list):
         return [_plain(each) for each in value]
-    return value if isinstance(value, str | bool | int) or value is None else str(value)
+    if isinstance(value, str):
+        return _text(value)
+    return value if isinstance(value, bool | int) or value is None else str(value)
+
+
+def _text(value: object) -> str:
+    return str(value).replace("\x00", "\ufffd").encode(errors="replace").decode()
 
 
 def _reason(message: SystemCommand) -> str:

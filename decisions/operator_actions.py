@@ -23,7 +23,7 @@ def halt(*, by: str, reason: str, source: str, now: datetime) -> str:
     risk.lock_state()
     done, notices = risk.halt(by=by, reason=reason, source=source, now=now)
     publish(notices)
-    orders.withdraw_working("a person halted trading")
+    orders.withdraw_openings("a person halted trading")
     return done
 
 

@@ -109,11 +109,14 @@ def envelope(order: Order) -> Envelope:
 
 
 def mark_sent(order: Order, entry_id: str) -> None:
-    """Note that the order went out, unless the venue has answered meanwhile."""
+    """Note that the order went out, unless the venue has answered meanwhile. A limit order that was withdrawn while
+    nobody knew that it was out is withdrawn at the venue now."""
     still_pending = When(status=OrderStatus.PENDING, then=Value(OrderStatus.SENT))
     Order.objects.filter(pk=order.pk, sent_at__isnull=True).update(
         entry_id=entry_id, sent_at=wall_now(), status=Case(still_pending, default=F("status"))
     )
+    if order.order_type == "limit" and order.cancel_asked_at is not None:
+        withdraw(order, "it was withdrawn before it was known to be out")
 
 
 def end(order: Order, status: OrderStatus, reason: str) -> bool:
@@ -122,12 +125,13 @@ def end(order: Order, status: OrderStatus, reason: str) -> bool:
     return bool(ended)
 
 
-def withdraw_working(reason: str, symbol: str | None = None) -> None:
-    """Ask the venue to cancel every opening limit order that rests there, or may do so soon; of one instrument only, if
-    it is given."""
-    live = Order.objects.filter(order_type="limit", reduce_only=False, status__in=LIVE)
-    for order in live.exclude(status=OrderStatus.PENDING).filter(**{"symbol": symbol} if symbol else {}):
+def withdraw_openings(reason: str, symbol: str | None = None) -> None:
+    """Let no opening go out that has not gone yet, and ask the venue to cancel every opening limit order that rests
+    there, or may do so soon; of one instrument only, if it is given."""
+    live = Order.objects.filter(reduce_only=False, status__in=LIVE, **({"symbol": symbol} if symbol else {}))
+    for order in live.filter(order_type="limit").exclude(status=OrderStatus.PENDING):
         withdraw(order, reason)
+    live.filter(status=OrderStatus.PENDING).update(cancel_asked_at=wall_now())
 
 
 def withdraw(order: Order, reason: str) -> None:

@@ -42,7 +42,7 @@ def take_in(message: PositionUpdate, told_at: datetime) -> None:
     )
     publish(notices)
     if any(notice.severity == "CRITICAL" for notice in notices):
-        orders.withdraw_working("trading was halted")
+        orders.withdraw_openings("trading was halted")
     protection.compare_stops(message)
     _resolve_unanswered(message, told_at)
     protection.close_the_unprotected(state)

@@ -34,9 +34,11 @@ def compare_stops(message: PositionUpdate) -> None:
         position = context.position_in(trade.symbol, message.positions)
         if position is None or (position.pos_side == "long") != (trade.direction == Trade.Direction.LONG):
             continue
+        if not _knows_newest_entry(message, trade):
+            continue
         if _protects(position, trade):
             _open(trade).filter(stop_confirmed_at__isnull=True).update(stop_confirmed_at=wall_now())
-        elif trade.stop_confirmed_at is not None and _knows_newest_entry(message, trade):
+        elif trade.stop_confirmed_at is not None:
             _open(trade).update(stop_confirmed_at=None, stop_lost_at=wall_now())
             _tell_lost(trade, position)
 
@@ -139,7 +141,7 @@ def _still_filling(trade: Trade) -> bool:
     """Withdraw every entry of the instrument that may still fill. True while the venue's answer is waited for."""
     live = Order.objects.filter(symbol=trade.symbol, reduce_only=False, status__in=LIVE)
     for order in live:
-        if order.status == OrderStatus.PENDING:
+        if order.status == OrderStatus.PENDING and orders.was_sent(order) is None:
             orders.end(order, OrderStatus.EXPIRED, "the position it adds to has no stop and is being closed")
         elif order.cancel_asked_at is None:
             orders.withdraw(order, "the position has no confirmed stop and is being closed")

@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 
 from decisions.models import DecisionCycle, Order
 from risk.models import Verdict
-from risk.verification import FIRST_HASH, StoredVerdict, verify
+from risk.verification import FIRST_HASH, StoredVerdict, entry, verify
 
 BATCH = 500
 
@@ -95,8 +95,8 @@ def _unlike(order: Order, approving: dict[Any, Verdict]) -> Iterator[str]:
         return
     if (verdict.symbol, verdict.action) != (order.symbol, order.action):
         yield f"verdict {verdict.pk} approved {verdict.action} of {verdict.symbol}"
-    if verdict.results.get("reduce_only") is not order.reduce_only:
-        yield f"verdict {verdict.pk} approved it with reduce_only {verdict.results.get('reduce_only')}"
+    if (reduce_only := entry(verdict.results, "reduce_only")) is not order.reduce_only:
+        yield f"verdict {verdict.pk} approved it with reduce_only {reduce_only}"
     granted = {
         "size": "contracts",
         "leverage": "leverage",
@@ -105,6 +105,14 @@ def _unlike(order: Order, approving: dict[Any, Verdict]) -> Iterator[str]:
         "take_profit": "take_profit",
     }
     for column, name in granted.items():
-        approved, ordered = verdict.results.get(name), getattr(order, column)
-        if (None if approved is None else Decimal(approved)) != ordered:
+        approved, ordered = entry(verdict.results, name), getattr(order, column)
+        if _number(approved) != ordered:
             yield f"{column} is {ordered}, verdict {verdict.pk} approved {approved}"
+
+
+def _number(stored: Any) -> Decimal | None:
+    """A figure of a stored verdict; NaN, which equals nothing, for one that is none any more."""
+    try:
+        return None if stored is None else Decimal(stored)
+    except (ArithmeticError, TypeError, ValueError):
+        return Decimal("NaN")

@@ -70,23 +70,27 @@ def verify_one(verdict: StoredVerdict) -> Iterator[Fault]:
         yield Fault(verdict.number, "its content does not match its hash: it was changed after it was written")
     yield from (Fault(verdict.number, told) for told in _mislabelled(verdict))
     try:
-        inputs = gate.inputs_from_dict(verdict.inputs)
-    except (KeyError, TypeError, ValueError, ArithmeticError, LimitsError) as error:
+        judged = gate.evaluate(**gate.inputs_from_dict(verdict.inputs)).as_dict()
+    except (AttributeError, KeyError, TypeError, ValueError, ArithmeticError, LimitsError) as error:
         yield Fault(verdict.number, f"its inputs cannot be read: {type(error).__name__}: {error}")
         return
-    judged = gate.evaluate(**inputs).as_dict()
     for path, stored, now in _differences(verdict.results, judged):
         yield Fault(verdict.number, f"judged again, {path} is {_short(now)}, stored was {_short(stored)}")
 
 
+def entry(document: Any, name: str) -> Any:
+    """What a stored document says under a name; None where it says nothing, or is no object any more."""
+    return document.get(name) if isinstance(document, Mapping) else None
+
+
 def _mislabelled(verdict: StoredVerdict) -> Iterator[str]:
     """Columns that say something else than the documents beside them."""
-    proposal = verdict.inputs.get("proposal")
+    proposal = entry(verdict.inputs, "proposal")
     said: Mapping[str, Any] = {
-        "symbol": proposal.get("symbol") if isinstance(proposal, Mapping) else None,
-        "action": proposal.get("action") if isinstance(proposal, Mapping) else None,
-        "approved": verdict.results.get("approved"),
-        "outcome": verdict.results.get("outcome"),
+        "symbol": entry(proposal, "symbol"),
+        "action": entry(proposal, "action"),
+        "approved": entry(verdict.results, "approved"),
+        "outcome": entry(verdict.results, "outcome"),
     }
     for name, value in said.items():
         if getattr(verdict, name) != value:

@@ -24,7 +24,7 @@ def add_person(parser: ArgumentParser) -> None:
 
 def carry_out(action: Callable[..., str], options: dict[str, Any], say: Say) -> int:
     """Do what a person asked for, and say what was done or why not."""
-    by, reason = _name(options["by"]), options["reason"].strip()
+    by, reason = _storable(_name(options["by"])), _storable(options["reason"].strip())
     if not reason:
         raise CommandError("--reason is empty: say why, it is kept", returncode=MISTAKE)
     try:
@@ -33,6 +33,11 @@ def carry_out(action: Callable[..., str], options: dict[str, Any], say: Say) -> 
         done, told = False, str(refusal)
     say(json.dumps({"done": done, "told": told}) if options["json"] else told if done else f"Refused. {told}")
     return DONE if done else REFUSED
+
+
+def _storable(typed: str) -> str:
+    """Text with the bytes that are none escaped: a halt does not fail for how a terminal is set."""
+    return typed.encode(errors="backslashreplace").decode()
 
 
 def _name(given: str | None) -> str:

@@ -40,6 +40,8 @@ def _too_late(order: Order, now: datetime) -> str | None:
         return None
     if halts := risk.standing_halts(now):
         return f"trading was halted before the order was sent: {halts[0].reason}"
+    if order.cancel_asked_at is not None:
+        return "the order was withdrawn before it was sent"
     report, record = context.position_report(), context.newest_snapshot(order.symbol)
     if report is None or record is None:
         return "snapshot or positions are gone"

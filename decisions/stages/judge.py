@@ -49,7 +49,7 @@ def judge(cycle: DecisionCycle, now: datetime) -> None:
     )
     publish(judged.notices)
     if judged.notices:
-        orders.withdraw_working("trading was halted")
+        orders.withdraw_openings("trading was halted")
     _conclude(cycle, answer, judged.verdict, gate.direction_of(proposal, positions), now)
 
 
@@ -112,7 +112,7 @@ def _conclude(
     if verdict.approved and direction is not None:
         orders.write_intent(cycle, answer, verdict, direction, now=now)
         if answer.decision.action == "CLOSE":
-            orders.withdraw_working("the position is closed", cycle.instrument)
+            orders.withdraw_openings("the position is closed", cycle.instrument)
         cycles.advance(cycle, State.EXECUTING)
     else:
         reason = "; ".join(f"{result.rule}: {result.reason}" for result in verdict.refusals)

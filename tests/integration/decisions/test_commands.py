@@ -60,6 +60,15 @@ def test_a_halt_needs_no_reason_and_may_come_late() -> None:
     assert (standing(), Halt.objects.get().reason) == (["manual"], "no reason given")
 
 
+def test_a_halt_does_not_fail_for_what_the_database_cannot_keep() -> None:
+    payload = command_payload("halt", reason="fl\x00ash \ud800 crash", more={"k\x00": ["\x00"]})
+    with transaction.atomic():
+        commands.carry_out(SystemCommand.model_validate({**payload, "issued_by": "  "}))
+    halt, kept = Halt.objects.get(), Command.objects.get()
+    assert (halt.reason, halt.started_by) == ("fl\ufffdash ? crash", "nobody named")
+    assert (kept.accepted, kept.args["more"]) == (True, {"k\ufffd": ["\ufffd"]})
+
+
 def test_a_second_halt_leaves_the_first_as_it_is() -> None:
     carry_out("halt", reason="first")
     accepted, told = carry_out("halt", reason="second")

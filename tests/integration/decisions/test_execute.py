@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from decisions import orders, positions, sweeper, tasks
+from decisions import operator_actions, orders, positions, sweeper, tasks
 from decisions.messages import PositionUpdate, TradeOrder, decode, parse
 from decisions.models import LIVE, DecisionCycle, Order, OrderStatus, OutboxMessage, Outcome, PositionReport, State
 from risk import services as risk
-from risk.models import Verdict
+from risk.models import RiskAction, Verdict
 from tests.integration.decisions.build import BTC, NOON, book, position_payload, position_update_payload, sent_order
 from tests.integration.decisions.model_server import ScriptedModels, analysed, left
 from tests.integration.decisions.scene import (
@@ -285,6 +285,34 @@ def test_two_openings_judged_at_once_cannot_share_the_room_of_one(models: Script
 
 
 # --- limit orders -------------------------------------------------------------------------------------------------
+
+
+def a_halt_comes_and_goes() -> None:
+    who = {"by": "ada", "reason": "maintenance", "source": RiskAction.Source.COMMAND, "now": NOON}
+    operator_actions.halt(**who)
+    operator_actions.resume(**who)
+
+
+@pytest.mark.parametrize("terms", [{}, {"order_type": "limit", "limit_price": 19990.0}])
+def test_what_a_halt_kept_in_stays_in_when_trading_resumes(models: ScriptedModels, terms: dict[str, Any]) -> None:
+    cycle = approved(models, analysed(**terms))
+    a_halt_comes_and_goes()
+    cycle = drive(cycle)
+    assert (cycle.outcome, cycle.reason) == (Outcome.ORDER_EXPIRED, "the order was withdrawn before it was sent")
+    assert (order_of(cycle).status, sent_orders()) == (OrderStatus.EXPIRED, [])
+
+
+def test_a_limit_order_that_went_out_unnoted_before_a_halt_is_withdrawn_once_that_is_known(
+    models: ScriptedModels,
+) -> None:
+    cycle = approved(models, analysed(order_type="limit", limit_price=19990.0))
+    orders.send(order_of(cycle))
+    a_halt_comes_and_goes()
+    assert not OutboxMessage.objects.filter(type="trade_cancel").exists()
+    drive(cycle)
+    assert order_of(cycle).status == OrderStatus.SENT
+    cancel = OutboxMessage.objects.get(type="trade_cancel")
+    assert cancel.payload["client_order_id"] == order_of(cycle).client_order_id
 
 
 def test_a_working_limit_order_is_withdrawn_when_trading_halts(models: ScriptedModels) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from decisions import operator_actions, protection, sweeper
+from decisions import operator_actions, orders, protection, sweeper
 from decisions.models import Fill, Order, OrderKind, OrderStatus, OutboxMessage
 from journal.models import Trade
 from risk.models import Verdict
@@ -221,6 +221,14 @@ def test_a_report_that_lacks_the_position_says_nothing_of_its_stop() -> None:
     assert confirmed()
 
 
+def test_an_update_from_before_the_entry_confirms_nothing() -> None:
+    account(later(-2))
+    bar()
+    book(sent_order())
+    account(later(-1), HELD)  # of a position before this one
+    assert not confirmed()
+
+
 def test_an_update_from_before_the_entry_undoes_nothing() -> None:
     account(later(-2))
     bar()
@@ -363,6 +371,16 @@ def test_an_addition_that_was_not_sent_yet_never_will_be(commits: Commits) -> No
     protection.protect()
     addition.refresh_from_db()
     assert (addition.status, cancels(), len(closes())) == (OrderStatus.EXPIRED, [], 1)
+
+
+def test_an_addition_that_went_out_unnoted_is_withdrawn_at_the_venue_first() -> None:
+    opened()
+    addition = sent_order("ADD", status=OrderStatus.PENDING, sent_at=None)
+    orders.send(addition)
+    seconds_pass(15)
+    protection.protect()
+    addition.refresh_from_db()
+    assert (addition.status, cancels(), closes()) == (OrderStatus.PENDING, [addition.client_order_id], [])
 
 
 # --- not ours ---------------------------------------------------------------------------------------------------------

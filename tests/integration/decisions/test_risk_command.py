@@ -211,6 +211,15 @@ def test_a_name_and_a_reason_must_be_some(words: tuple[str, ...], told: str) -> 
     assert not RiskAction.objects.exists()
 
 
+def test_a_name_in_any_script_is_kept_and_bytes_that_are_no_text_are_escaped() -> None:
+    assert risk("halt", "--by", "名前", "--reason", "größer")[0] == 0
+    assert risk("halt", "--by", "ada\udcff", "--reason", "so\udcfe")[0] == 0
+    assert list(RiskAction.objects.order_by("id").values_list("by", "reason")) == [
+        ("名前", "größer"),
+        ("ada\\udcff", "so\\udcfe"),
+    ]
+
+
 def test_a_login_without_a_name_must_say_who_acts(monkeypatch: pytest.MonkeyPatch) -> None:
     def nobody() -> str:
         raise KeyError("getpwuid(): uid not found: 4711")

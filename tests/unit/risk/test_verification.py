@@ -56,6 +56,20 @@ def changed(verdict: StoredVerdict, change: Callable[[dict[str, Any]], None], *,
     return replace(verdict, **documents, content_hash=content_hash)
 
 
+@pytest.mark.parametrize("content", [None, [], "x", 7, {}])
+@pytest.mark.parametrize("document", ["inputs", "results"])
+def test_a_document_that_is_none_any_more_is_a_fault_and_no_error(document: str, content: Any) -> None:
+    (verdict,) = chain(LONG)
+    assert told([replace(verdict, **{document: content})])
+
+
+@pytest.mark.parametrize("content", [None, "x", 7])
+@pytest.mark.parametrize("name", ["proposal", "account", "positions", "state", "correlations", "instrument", "limits"])
+def test_an_input_of_another_shape_is_a_fault_and_no_error(name: str, content: Any) -> None:
+    (verdict,) = chain(LONG)
+    assert told([changed(verdict, lambda documents: documents["inputs"].update({name: content}), rehash=True)])
+
+
 def test_what_was_not_touched_is_judged_the_same_again() -> None:
     assert told(chain(*PROPOSALS)) == []
 
