@@ -133,8 +133,9 @@ def _rebase(state: RiskState, source: str, *, drawdown: bool) -> str:
     if not drawdown:
         raise Refused("No drawdown halt stands: the peak is re-based only to end one. Resume without re-basing.")
     if state.equity is None or state.equity <= 0:
+        known = "not known yet" if state.equity is None else f"{state.equity} USD"
         raise Refused(
-            f"Equity is {'not known' if state.equity is None else f'{state.equity} USD'}: there is nothing to trade with, and no peak to begin from. Fund the account"
+            f"Equity is {known}: there is nothing to trade with, and no peak to begin from. Fund the account"
             " first; once the trade server has reported it, re-base again."
         )
     before, state.peak_equity, state.peak_transfers = state.peak_equity, state.equity, state.net_transfers
