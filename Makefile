@@ -59,8 +59,8 @@ mutation: $(TESTS) ## Change the risk gate line by line: its tests must notice e
 bench: $(TESTS) ## Print the measurements of tests/bench
 	@set -e; for bench in $$(grep -l __main__ tests/bench/*.py); do echo "== $$bench"; $(BIN)/python $$bench $(ARGS); done
 
-prove: $(TESTS) ## The long runs on recorded candles: books balance, the same run gives the same trades
-	@$(BIN)/python -m pytest tests/e2e -m prove $(ARGS)
+prove: $(TESTS) ## The long runs: books that balance and repeat, a reckless week, 20,000 steps of an account (about an hour)
+	@$(BIN)/python -m pytest tests -m prove $(ARGS)
 
 lock: $(TESTS) ## Renew requirements.txt and tests/requirements.txt from pyproject.toml
 	$(UV) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --upgrade --quiet -o requirements.txt
