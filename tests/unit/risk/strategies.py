@@ -118,7 +118,7 @@ def plausible(draw: st.DrawFn) -> gate.Inputs:
     limit_order = draw(st.booleans())
     limit_price = Decimal(20000) - sign * draw(cents("0.05", "220"))
     entry = limit_price if limit_order else Decimal(20000)
-    risk = draw(cents("1", "620"))
+    risk = draw(cents("1", "620") | cents("590", "650"))
     proposal = replace(
         base,
         action=action,
@@ -134,7 +134,8 @@ def plausible(draw: st.DrawFn) -> gate.Inputs:
     held = [draw_position(draw, symbol, draw(notional)) for symbol in others[:2]]
     if action == "ADD":
         own = draw_position(draw, BTC.symbol, draw(cents("1", "300")))
-        held.append(replace(own, direction="LONG" if sign > 0 else "SHORT", stop_loss=Decimal(20000) - sign * 600))
+        stop = Decimal(20000) - sign * draw(cents("300", "600"))
+        held.append(replace(own, direction="LONG" if sign > 0 else "SHORT", stop_loss=stop))
     orders = tuple(
         gate.PendingOrder(
             symbol=symbol, direction="LONG", action="OPEN_LONG", notional_usd=draw(notional), reduce_only=False

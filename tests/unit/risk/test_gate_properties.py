@@ -132,7 +132,7 @@ def test_the_gate_never_enlarges(case: gate.Inputs) -> None:
 def test_plausible_proposals_are_approved_and_refused_often_enough_to_mean_something() -> None:
     seen: dict[str, int] = {}
 
-    @settings(max_examples=400, deadline=None, database=None, derandomize=True)
+    @settings(max_examples=1000, deadline=None, database=None, derandomize=True)
     @given(plausible())
     def tally(case: gate.Inputs) -> None:
         verdict = gate.evaluate(**case)
