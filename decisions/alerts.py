@@ -6,7 +6,6 @@ from typing import Literal
 from django.db import connection, transaction
 
 from decisions import outbox
-from decisions.messages import SYSTEM_ALERTS, SystemAlert
 from decisions.models import OutboxMessage
 
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
@@ -33,8 +32,5 @@ def record_once(
         cursor.execute(_LOCK, [f"alert {category} {sorted(about.items())}"])
     if told.exists():
         return False
-    alert = SystemAlert(
-        severity=severity, category=category, title=title[:200], detail=detail, action_taken=action_taken
-    )
-    outbox.record(SYSTEM_ALERTS, alert, category=category, severity=severity, metadata=about)
+    outbox.record_alert(severity, category, title, detail, action_taken, metadata=about)
     return True

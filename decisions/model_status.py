@@ -147,13 +147,14 @@ def _keep(model: str, facts: claude.ModelFacts, now: datetime) -> None:
 
 def _tell(standing: Standing, now: datetime) -> None:
     """A model that is gone is told once a day (UTC), one that will go once a week."""
+    detail = f"{standing}. {standing.cure}. {standing.detail}".strip()
     if standing.is_gone:
         alerts.record_once(
             "CRITICAL",
             "model_gone",
             {"model": standing.model, "day": f"{now:%Y-%m-%d}"},
             title=f"The model {standing.model} is gone",
-            detail=f"{standing}. {standing.cure}. {standing.detail}".strip(),
+            detail=detail,
             action_taken="Nothing is opened; positions are managed as far as the models answer",
         )
     elif standing.lifecycle == Lifecycle.DEPRECATED:
@@ -162,7 +163,7 @@ def _tell(standing: Standing, now: datetime) -> None:
             "model_deprecated",
             {"model": standing.model, "week": f"{now:%G-W%V}"},
             title=f"The model {standing.model} will go",
-            detail=f"{standing}. {standing.cure}. {standing.detail}".strip(),
+            detail=detail,
             action_taken="None",
         )
 

@@ -54,21 +54,32 @@ def record(
 
 
 def record_alert(
-    severity: Literal["INFO", "WARN", "CRITICAL"], category: str, title: str, detail: str, action_taken: str
+    severity: Literal["INFO", "WARN", "CRITICAL"],
+    category: str,
+    title: str,
+    detail: str,
+    action_taken: str,
+    metadata: Mapping[str, Any] | None = None,
 ) -> None:
-    """Tell a person. `category` groups alerts of one kind."""
+    """Tell a person. `category` groups alerts of one kind; `metadata` goes along."""
     alert = SystemAlert(
         severity=severity, category=category, title=title[:200], detail=detail, action_taken=action_taken
     )
-    record(SYSTEM_ALERTS, alert, category=category, severity=severity)
+    record(SYSTEM_ALERTS, alert, category=category, severity=severity, metadata=metadata)
 
 
 def record_alert_at_most(
-    every: timedelta, severity: Literal["INFO", "WARN", "CRITICAL"], category: str, **texts: str
+    every: timedelta,
+    severity: Literal["INFO", "WARN", "CRITICAL"],
+    category: str,
+    *,
+    title: str,
+    detail: str,
+    action_taken: str,
 ) -> None:
     """The same, unless one of the category was recorded within the last `every` of wall time."""
     if not OutboxMessage.objects.filter(category=category, created_at__gt=wall_now() - every).exists():
-        record_alert(severity, category, **texts)
+        record_alert(severity, category, title, detail, action_taken)
 
 
 def record_decision(decision: OpusDecision, metadata: Mapping[str, Any]) -> None:

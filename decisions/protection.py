@@ -16,7 +16,7 @@ from django.db.models import QuerySet
 
 from decisions import alerts, closing, context, exposure, orders, outbox
 from decisions.clock import now_for_record, wall_now
-from decisions.messages import SYSTEM_ALERTS, Position, PositionUpdate, SystemAlert
+from decisions.messages import Position, PositionUpdate
 from decisions.models import LIVE, Fill, Order, OrderKind, OrderStatus
 from journal.models import Trade
 from risk import services as risk
@@ -106,14 +106,14 @@ def _tell_lost(trade: Trade, position: Position) -> None:
     shown = "no stop" if position.stop_loss is None else f"a stop at {position.stop_loss.normalize():f}"
     before = f", {trade.stop_loss.normalize():f} was confirmed" if trade.stop_loss is not None else ""
     closed = f"Closed in {settings.PROTECTION_DEADLINE_SECONDS} s unless it comes back"
-    alert = SystemAlert(
-        severity="WARN",
-        category=STOP_LOST,
-        title=f"The stop of {trade.symbol} is gone",
-        detail=f"The venue shows {shown} on the {position.pos_side}{before}",
-        action_taken=closed if _is_ours(trade) else LEFT,
+    outbox.record_alert(
+        "WARN",
+        STOP_LOST,
+        f"The stop of {trade.symbol} is gone",
+        f"The venue shows {shown} on the {position.pos_side}{before}",
+        closed if _is_ours(trade) else LEFT,
+        metadata=_about(trade),
     )
-    outbox.record(SYSTEM_ALERTS, alert, category=STOP_LOST, severity="WARN", metadata=_about(trade))
 
 
 def _is_ours(trade: Trade) -> bool:

@@ -22,7 +22,6 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 Client = TypeVar("Client")
-Result = TypeVar("Result")
 
 SLICE = 16_384
 """Bytes written at once: each write has what is left of the time."""
@@ -116,7 +115,7 @@ class _Network:
     def connect_tcp(self, host: str, port: int, timeout: float | None = None, **options: Any) -> "_Stream":
         left = _left(timeout, self._core.ConnectTimeout)
         connect = lambda: self._inner.connect_tcp(host, port, timeout=left, **options)  # noqa: E731
-        return _Stream(_in_time(connect, left, self._core.ConnectTimeout), self._core)
+        return _Stream(_in_time(connect, left, self._core), self._core)
 
     def connect_unix_socket(self, path: str, timeout: float | None = None, **options: Any) -> "_Stream":
         left = _left(timeout, self._core.ConnectTimeout)
@@ -186,20 +185,22 @@ def _note_the_time() -> None:
         bounds.out_of_time()
 
 
-def _in_time(connect: Callable[[], Any], seconds: float | None, too_late: type[Exception]) -> Any:
+def _in_time(connect: Callable[[], Any], seconds: float | None, core: Any) -> Any:
     """The stream that `connect` gives, waited for in a thread of its own: looking up a name knows no time-out. A stream
     that comes after the time is closed."""
+    failures = (core.TimeoutException, core.NetworkError, OSError, ValueError)  # a name may be none at all
     made: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
     abandoned = threading.Event()
 
     def run() -> None:
+        stream, error = None, core.ConnectError("connecting ended without a word")
         try:
-            stream = connect()
-        except Exception as error:  # handed to whoever waits
-            made.put((None, error))
-            return
-        made.put((stream, None))
-        if abandoned.is_set():
+            stream, error = connect(), None
+        except failures as failure:
+            error = failure
+        finally:  # whatever happened, somebody waits
+            made.put((stream, error))
+        if stream is not None and abandoned.is_set():
             stream.close()
 
     threading.Thread(target=run, name="connecting", daemon=True).start()
@@ -210,7 +211,7 @@ def _in_time(connect: Callable[[], Any], seconds: float | None, too_late: type[E
         if not made.empty() and (late := made.get()[0]):  # it came between the two lines above
             late.close()
         _note_the_time()
-        raise too_late(f"no connection within {seconds:g} s") from None
+        raise core.ConnectTimeout(f"no connection within {seconds:g} s") from None
     if error is not None:
         _note_the_time()
         raise error

@@ -22,14 +22,14 @@ from django.conf import settings
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
 from decisions.clients import bounded, cassette
-from decisions.clients.claude_exchange import Exchange, Response, Send
+from decisions.clients.claude_exchange import attempted, why_no_other
 from decisions.clients.claude_message import is_spent, judged, opened
 from decisions.clients.claude_request import build_request as build_request
 from decisions.clients.claude_request import has_temperature, without_temperature
+from decisions.clients.exchange import Exchange, Response, Send
 from decisions.clients.reply import (
     LONGEST_ERROR,
     LONGEST_ID,
-    LONGEST_RAW,
     NO_SUCH_MODEL,
     Keep,
     ModelReply,
@@ -37,6 +37,7 @@ from decisions.clients.reply import (
     Source,
     forget,
     settled,
+    source_of,
     storable,
 )
 from decisions.messages import first_faults
@@ -61,16 +62,8 @@ _BAD_REQUEST = 400
 
 
 def source() -> Source:
-    """Who answers: a recording where one is set, the offline model for want of a key (in the sandbox only), else the
-    service."""
-    if settings.MODEL_REPLAY:
-        return "replay"
-    return "offline" if settings.SANDBOX and not settings.ANTHROPIC_API_KEY else "live"
-
-
-def is_offline() -> bool:
-    """Whether the offline model answers."""
-    return source() == "offline"
+    """Who answers."""
+    return source_of(settings.ANTHROPIC_API_KEY)
 
 
 def ask(
@@ -108,19 +101,11 @@ def ask(
         temperature=None if model in client.without_temperature else temperature,
     )
     with bounded.limits(seconds=timeout_seconds, most_bytes=MOST_BYTES) as bounds:
-        exchange = Exchange(bounds, f"{purpose} {occasion}".strip(), is_replay=reply.source == "replay")
+        name = f"{purpose} {occasion}".strip()
+        exchange = Exchange(bounds, name, why_no_other, is_replay=reply.source == "replay")
         response = _answered(client, request, exchange)
-    reply = replace(
-        reply,
-        status=response.status,
-        raw=storable(response.body, LONGEST_RAW),
-        error=response.error,
-        error_type=response.error_type,
-        request_id=storable(response.headers.get("request-id", ""))[:LONGEST_ID],
-        retry_after=storable(response.headers.get("retry-after", "")),
-        attempts=exchange.attempts,
-        latency_ms=round(bounds.spent() * 1000),
-    )
+    reply = exchange.noted_on(reply, response)
+    reply = replace(reply, request_id=storable(response.headers.get("request-id", ""))[:LONGEST_ID])
     return settled(reply, keep, lambda came: opened(came, response.body), lambda read: judged(read, answer_model))
 
 
@@ -184,11 +169,11 @@ def _answered(client: _Client, request: dict[str, Any], exchange: Exchange) -> R
 
     The recorded process had learnt that at another question than this one may have: a recording is asked both ways.
     """
-    response = exchange.run(_sender(client, request))
+    response = exchange.run(_sender(client, request, exchange))
     bad = response.status == _BAD_REQUEST and not is_spent(response.status, response.error)
     if not ((bad or response.is_missing) and has_temperature(request)):
         return response
-    again = exchange.run(_sender(client, without_temperature(request)))
+    again = exchange.run(_sender(client, without_temperature(request), exchange))
     if again.is_missing:
         return response
     if not again.error and source() != "replay":
@@ -198,8 +183,11 @@ def _answered(client: _Client, request: dict[str, Any], exchange: Exchange) -> R
     return again
 
 
-def _sender(client: _Client, request: Mapping[str, Any]) -> Send:
-    return lambda seconds: client.sdk.messages.with_raw_response.create(**request, timeout=seconds)
+def _sender(client: _Client, request: Mapping[str, Any], exchange: Exchange) -> Send:
+    def create(seconds: float) -> Any:
+        return client.sdk.messages.with_raw_response.create(**request, timeout=seconds)
+
+    return lambda seconds: attempted(create, seconds, exchange.bounds)
 
 
 # --- the models -----------------------------------------------------------------------------------------------------
@@ -242,7 +230,9 @@ def look_up(model: str) -> ModelFacts:
     client = _this_client()
     with bounded.limits(seconds=LOOK_UP_SECONDS, most_bytes=MOST_BYTES) as bounds:
         retrieve = client.sdk.models.with_raw_response.retrieve
-        response = Exchange(bounds, f"look up {model}").run(lambda seconds: retrieve(model, timeout=seconds))
+        response = Exchange(bounds, f"look up {model}", why_no_other).run(
+            lambda seconds: attempted(lambda left: retrieve(model, timeout=left), seconds, bounds)
+        )
     if (response.status, response.error_type) == NO_SUCH_MODEL:
         return ModelFacts(model, "unknown", None, response.error)
     if response.error:

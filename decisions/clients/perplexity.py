@@ -7,10 +7,8 @@ and with `MODEL_REPLAY` a recording does, both through the same code.
 """
 
 import os
-import random
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -20,9 +18,10 @@ import httpx
 from django.conf import settings
 
 from decisions.clients import bounded, cassette
-from decisions.clients.attempts import asked_seconds, is_passing, pause_before_next
+from decisions.clients.attempts import asked_seconds, is_passing
+from decisions.clients.exchange import Exchange, Response, missing
 from decisions.clients.perplexity_response import error_of, judged, opened
-from decisions.clients.reply import LONGEST_ERROR, Keep, ResearchReply, Source, forget, settled, storable
+from decisions.clients.reply import LONGEST_ERROR, Keep, ResearchReply, Source, forget, settled, source_of, storable
 from decisions.prompts import RESEARCH_SYSTEM
 from decisions.schemas import ResearchAnswer, output_schema
 
@@ -35,11 +34,8 @@ CONNECT_SECONDS = 5.0
 
 
 def source() -> Source:
-    """Who answers: a recording where one is set, the offline model for want of a key (in the sandbox only, since it
-    makes its answers up), else the service."""
-    if settings.MODEL_REPLAY:
-        return "replay"
-    return "offline" if settings.SANDBOX and not settings.PERPLEXITY_API_KEY else "live"
+    """Who answers."""
+    return source_of(settings.PERPLEXITY_API_KEY)
 
 
 def research(
@@ -57,10 +53,11 @@ def research(
         return reply
     client = _this_client()
     with bounded.limits(seconds=timeout_seconds, most_bytes=MOST_BYTES) as bounds:
-        question = _Question(client, build_request(query, model), f"research {occasion}".strip(), bounds, now)
-        reply, body = question.ask(reply)
-    reply = replace(reply, raw=storable(body), latency_ms=round(bounds.spent() * 1000))
-    return settled(reply, keep, lambda came: opened(came, body, now), judged)
+        exchange = Exchange(bounds, f"research {occasion}".strip(), _told, is_replay=reply.source == "replay")
+        request = build_request(query, model)
+        response = exchange.run(lambda seconds: _attempted(client, request, seconds, bounds))
+    reply = exchange.noted_on(reply, response)
+    return settled(reply, keep, lambda came: opened(came, response.body, now), judged)
 
 
 def build_request(query: str, model: str) -> dict[str, Any]:
@@ -112,92 +109,44 @@ def _client(
     return cassette.recording(client, record) if record else client
 
 
-# --- the attempts at a question -------------------------------------------------------------------------------------
+# --- an attempt at a question ---------------------------------------------------------------------------------------
+#
+# What is told of a failure follows from the responses alone, not from the clock: it is shown to the analyst, and a
+# replay must show the same.
 
 
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """One question, asked until there is an answer, a lasting failure, or no time.
+def _attempted(client: httpx.Client, request: Mapping[str, Any], seconds: float, bounds: bounded.Bounds) -> Response:
+    timeout = httpx.Timeout(seconds, connect=min(CONNECT_SECONDS, seconds))
+    try:
+        response = client.post(PATH, json=request, timeout=timeout)
+    except cassette.Miss as miss:
+        return missing(miss)
+    except httpx.HTTPError as error:
+        final = bool(bounds.broken) or isinstance(error, httpx.DecodingError)
+        return Response(error=_unanswered(error), is_final=final)
+    status, text = response.status_code, response.text
+    told = "" if status == httpx.codes.OK else error_of(status, text)
+    return Response(status=status, headers=response.headers, body=text, error=told)
 
-    What is told of a failure follows from the responses alone, not from the clock: it is shown to the analyst, and a
-    replay must show the same.
-    """
 
-    client: httpx.Client
-    request: Mapping[str, Any]
-    name: str
-    bounds: bounded.Bounds
-    now: datetime
+def _unanswered(error: httpx.HTTPError) -> str:
+    """What came in place of a response, in words."""
+    if isinstance(error, httpx.DecodingError):
+        return "the answer is compressed, which was not asked for"
+    if isinstance(error, httpx.ConnectTimeout):
+        return "the connection failed: nobody took it in time"
+    if isinstance(error, httpx.TimeoutException):
+        return "no answer in time"
+    return storable(f"the connection failed: {str(error) or type(error).__name__}", LONGEST_ERROR)
 
-    def ask(self, reply: ResearchReply) -> tuple[ResearchReply, str]:
-        """What is told of the last response, and its body as it came; `error` is empty for one that may hold an
-        answer."""
-        body, before, attempt = "", "", 1
-        while True:
-            try:
-                tried, response, final = self._attempt(replace(reply, attempts=attempt))
-            except cassette.Miss as miss:
-                # In a later attempt: the recorded run had no time left for it, and ended with the one before.
-                return replace(reply, error=reply.error or storable(str(miss), LONGEST_ERROR)), body
-            headers, body = (response.headers, response.text) if response else ({}, "")
-            pause = None if final else self._pause(tried, headers)
-            reply = replace(tried, error=self._told(tried, headers, before))
-            if pause is None:
-                return reply, body
-            if reply.source != "replay":
-                time.sleep(pause)
-            before, attempt = tried.error, attempt + 1
 
-    def _attempt(self, reply: ResearchReply) -> tuple[ResearchReply, httpx.Response | None, bool]:
-        """The reply with what one attempt came to, its response, and whether another attempt would end alike."""
-        try:
-            response = self._send(reply.attempts)
-        except httpx.HTTPError as error:
-            unanswered = replace(reply, status=None, retry_after="", error=self._unanswered(error))
-            return unanswered, None, bool(self.bounds.broken) or isinstance(error, httpx.DecodingError)
-        status = response.status_code
-        told = "" if status == httpx.codes.OK else error_of(status, response.text)
-        retry_after = storable(response.headers.get("retry-after", ""))
-        return replace(reply, status=status, retry_after=retry_after, error=told), response, not told
-
-    def _send(self, attempt: int) -> httpx.Response:
-        token = cassette.occasion.set(self.name if attempt == 1 else f"{self.name} attempt {attempt}")
-        left = self.bounds.remaining()
-        try:
-            timeout = httpx.Timeout(left, connect=min(CONNECT_SECONDS, left))
-            return self.client.post(PATH, json=self.request, timeout=timeout)
-        finally:
-            cassette.occasion.reset(token)
-
-    def _pause(self, reply: ResearchReply, headers: Mapping[str, str]) -> float | None:
-        """Seconds until the next attempt, or None for no other."""
-        return pause_before_next(
-            reply.attempts,
-            reply.status,
-            headers,
-            remaining=self.bounds.remaining(),
-            chance=random.random(),  # noqa: S311 - spreads pauses, guards nothing
-            now=self.now,
-        )
-
-    def _unanswered(self, error: httpx.HTTPError) -> str:
-        """What came in place of a response, in words."""
-        if isinstance(error, httpx.DecodingError):
-            return "the answer is compressed, which was not asked for"
-        if isinstance(error, httpx.ConnectTimeout):
-            return "the connection failed: nobody took it in time"
-        if isinstance(error, httpx.TimeoutException):
-            return "no answer in time"
-        return storable(f"the connection failed: {str(error) or type(error).__name__}", LONGEST_ERROR)
-
-    def _told(self, reply: ResearchReply, headers: Mapping[str, str], before: str) -> str:
-        """The failure, with the seconds that the server asks for, how often it was tried, and what came before if that
-        was of another kind. Empty for none."""
-        if not reply.error:
-            return ""
-        asked = asked_seconds(headers) if is_passing(reply.status, headers) else None
-        told = [reply.error]
-        told += [] if asked is None else [f"it asks to wait {asked:.0f} s"]
-        told += [f"tried {reply.attempts} times"] if reply.attempts > 1 else []
-        told += [f"before that {before}"] if before not in ("", reply.error) else []
-        return storable("; ".join(told), 2 * LONGEST_ERROR)
+def _told(exchange: Exchange, response: Response) -> Iterator[str]:
+    """The seconds that the server asks for, how often it was tried, and what came before if that was of another
+    kind."""
+    asked = asked_seconds(response.headers) if is_passing(response.status, response.headers) else None
+    if asked is not None:
+        yield f"it asks to wait {asked:.0f} s"
+    if exchange.attempts > 1:
+        yield f"tried {exchange.attempts} times"
+    if exchange.error_before not in ("", response.error):
+        yield f"before that {exchange.error_before}"

@@ -29,6 +29,9 @@ LONGEST_ERROR = 600
 LONGEST_RAW = 1_000_000
 """Characters. An answer of sixteen thousand tokens, the longest that is asked for, stays below a tenth of it."""
 
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What reading a text can raise, a text nested too deeply included."""
+
 NO_SUCH_MODEL = (404, "not_found_error")
 """Status and error type by which the API says so."""
 
@@ -79,6 +82,14 @@ class ResearchReply(ModelReply[ResearchAnswer]):
     citations: tuple[Citation, ...] = ()
 
 
+def source_of(key: str) -> Source:
+    """Who answers for a service with this key: a recording where one is set, the offline model for want of a key (in
+    the sandbox only, since it makes its answers up), else the service."""
+    if settings.MODEL_REPLAY:
+        return "replay"
+    return "offline" if settings.SANDBOX and not key else "live"
+
+
 # --- kept, then judged ----------------------------------------------------------------------------------------------
 
 Reply = TypeVar("Reply", bound=ModelReply[Any])
@@ -107,7 +118,7 @@ def settled(came: Reply, keep: Keep, read: Callable[[Reply], Reply], judge: Call
 def _guarded(step: Callable[[Reply], Reply], reply: Reply) -> Reply:
     try:
         return step(reply)
-    except Exception as error:  # what nobody foresaw in a text from outside is an answer of no use, and told as that
+    except UNREADABLE as error:  # what nobody foresaw in a text from outside is an answer of no use, told as that
         log.exception("an answer cannot be read", purpose=reply.purpose, model=reply.model)
         return replace(reply, outcome="invalid_output", error=f"the answer cannot be read: {type(error).__name__}")
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from decisions.risk_command import DONE, REFUSED, Say
-from decisions.risk_command.layout import columns
+from orchestrator_project.terminal import columns
 from risk import services as risk
 from risk.drill import Finding
 
@@ -26,7 +26,8 @@ def run(options: dict[str, Any], say: Say) -> int:
     if options["json"]:
         say(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
-        say(columns([HEADINGS, *(_row(finding) for finding in _shown(findings, everything=options["all"]))]))
+        rows = [_row(finding) for finding in _shown(findings, everything=options["all"])]
+        say("\n".join(columns([HEADINGS, *rows])))
         say(f"\n{summary(findings)}")
     return REFUSED if any(finding.fault for finding in findings) else DONE
 

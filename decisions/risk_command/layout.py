@@ -1,19 +1,10 @@
-"""Text for a terminal: columns, bars, times and money."""
+"""Figures for a terminal: bars, times and money."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 
 BAR_WIDTH = 24
 NOTHING = "-"
-
-
-def columns(rows: Sequence[Sequence[str]]) -> str:
-    """Rows with every column as wide as its widest cell."""
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
 
 
 def bar(share: Decimal) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 
 from decisions.risk_command import DONE, Say
-from decisions.risk_command.layout import columns
+from orchestrator_project.terminal import columns
 from risk.limits import LIMIT_FIELDS
 
 HELP = "every limit in force, its source and its hard bounds"
@@ -23,7 +23,7 @@ def run(options: dict[str, Any], say: Say) -> int:
     if options["json"]:
         say(json.dumps(found, indent=2))
     else:
-        say(columns([NAMES, *([limit[name] for name in NAMES] for limit in found)]))
+        say("\n".join(columns([NAMES, *([limit[name] for name in NAMES] for limit in found)])))
         say("\nThey come from the environment or the settings file and are read when a process starts.")
     return DONE
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from decisions.clock import now_for_record
 from decisions.risk_command import DONE, Say
-from decisions.risk_command.layout import bar, columns, moment, money, percent
+from decisions.risk_command.layout import bar, moment, money, percent
+from orchestrator_project.terminal import columns
 from risk.account_status import AccountStatus, Fall, StandingHalt, account_status
 
 HELP = "the state in a sentence, today's loss and the drawdown against their limits, streak, cooldown, halts"
@@ -36,7 +37,7 @@ def as_text(found: AccountStatus) -> str:
         ("cooldown", "none" if found.cooldown_until is None else f"until {moment(found.cooldown_until)}"),
         ("halts", "none" if not found.halts else str(len(found.halts))),
     ]
-    return "\n".join([found.sentence, "", columns(figures), *_halts(found.halts)])
+    return "\n".join([found.sentence, "", *columns(figures), *_halts(found.halts)])
 
 
 def _dated(amount: Decimal | None, when: str | None) -> str:
@@ -56,4 +57,4 @@ def _halts(halts: tuple[StandingHalt, ...]) -> list[str]:
         (each.kind, moment(each.since), each.by, moment(each.until) if each.until else "a person", each.reason)
         for each in halts
     ]
-    return ["", columns([("halt", "since", "by", "ended by", "reason"), *rows])]
+    return ["", *columns([("halt", "since", "by", "ended by", "reason"), *rows])]

@@ -8,6 +8,7 @@ from decimal import Decimal
 from django.db import transaction
 
 from decisions import context, cycles, exposure, orders, outbox
+from decisions.grounding import OPENINGS
 from decisions.messages import MarketSnapshot, Position
 from decisions.models import DecisionCycle, Outcome, State
 from decisions.notices import publish
@@ -17,8 +18,6 @@ from journal.playbook import Playbook, blocked_by, largest_position
 from journal.services import active_playbook, playbook
 from risk import gate
 from risk import services as risk
-
-OPENINGS = ("OPEN_LONG", "OPEN_SHORT", "ADD")
 
 
 @transaction.atomic

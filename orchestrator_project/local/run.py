@@ -19,6 +19,7 @@ from orchestrator_project import streams
 from orchestrator_project.local import children, endpoints, servers
 from orchestrator_project.local.stack import StackPlan, free_port
 from orchestrator_project.local.supervisor import QUICK_DEATHS, StackFailed, StopRequested, Supervisor
+from orchestrator_project.terminal import columns
 
 if TYPE_CHECKING:
     from decisions.sandbox.opening import Sources
@@ -225,15 +226,7 @@ class Run:
     def _show_table(self) -> None:
         rows = [(server.name, str(server.process.pid), "", str(server.log)) for server in self.embedded]
         rows += [(name, str(pid), address, str(log)) for name, pid, address, log in self.supervisor.table()]
-        self.say("\n" + as_table([("process", "pid", "address", "log"), *rows]) + "\n")
-
-
-def as_table(rows: list[tuple[str, ...]]) -> str:
-    """Columns wide enough for their cells."""
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+        self.say("\n" + "\n".join(columns([("process", "pid", "address", "log"), *rows])) + "\n")
 
 
 def _journal_exists() -> bool:

@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from decisions import calendar, calendar_refresh, clock, context
 from decisions.calendar_refresh import Reading
 from decisions.models import CalendarFeed, ScheduledEvent
+from orchestrator_project.terminal import columns
 
 LONGEST_DAYS = 1000
 
@@ -137,9 +138,7 @@ def _ahead(events: Sequence[dict[str, Any]], days: int, now: str) -> list[str]:
         )
         for event in events
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return [f"Scheduled within {days} days of {_minute(now)} UTC", *(f"  {line}" for line in table)]
+    return [f"Scheduled within {days} days of {_minute(now)} UTC", *(f"  {line}" for line in columns(rows))]
 
 
 def _state(feed: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from decisions.cost_ledger import report
 from decisions.costs import Report
+from orchestrator_project.terminal import columns
 
 MOST_DAYS = 366
 UNKNOWN = "-"
@@ -135,12 +136,4 @@ def _remarks(result: Report) -> list[str]:
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int) -> list[str]:
     """Aligned lines, indented by two. The first `texts` columns are flush left, the others flush right."""
-    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
-    return [
-        "  "
-        + "  ".join(
-            cell.ljust(width) if place < texts else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in (headings, *rows)
-    ]
+    return [f"  {line}" for line in columns([headings, *rows], texts=texts)]

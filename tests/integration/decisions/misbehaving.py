@@ -4,6 +4,7 @@ wherever a server of the world can; and what a table of such cases is made of.
 Each answer is a few steps. What is not in the script is answered as it should be.
 """
 
+import gzip
 import json
 import re
 import socket
@@ -29,7 +30,8 @@ CLAUDE_KEY = "sk-ant-canary-1234509876"
 PERPLEXITY_KEY = "pplx-canary-5432167890"
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "models.md"
 DRIP_SECONDS = 0.05
-
+SLACK_SECONDS = 3
+"""What a test may take beyond the deadline that it gives."""
 
 ESCAPED = "".join(f"\\u{ord(character):04x}" for character in CLAUDE_KEY)
 """The key as JSON may write it."""
@@ -128,6 +130,69 @@ def response(text: object, *pages: dict[str, Any], **changes: Any) -> dict[str, 
 def good(question: Question) -> Answer:
     answer = DEFAULTS[question]
     return (http(response(answer, page()) if question == "research" else message(answer)),)
+
+
+def cut(whole: bytes) -> bytes:
+    """The first two thirds of a whole response."""
+    return whole[: len(whole) * 2 // 3]
+
+
+def head_and_body(whole: bytes) -> tuple[bytes, bytes]:
+    head, _, body = whole.partition(b"\r\n\r\n")
+    return head + b"\r\n\r\n", body
+
+
+# --- what can happen to any server ------------------------------------------------------------------------------------
+
+Whole = Callable[..., bytes]
+"""A whole response of a service that holds a good answer: `whole(answer, **headers)`."""
+FAILED = "the connection failed"
+GAVE_UP = "tried 3 times"
+
+REDIRECT = Case(
+    "a redirect",
+    lambda _: [(http(b"", 307, location="/elsewhere"),)],
+    "error", 307, 1, "a redirect, which is not followed",
+)  # fmt: skip
+NO_HTTP = Case("speaks no HTTP", lambda _: [(b"SSH-2.0-OpenSSH_9.2\r\n",)], "error", None, 3, FAILED)
+
+
+def cut_short(whole: Whole) -> list[Case]:
+    """The connection fails or ends, with and without the beginning of an answer."""
+    return [
+        Case("is not there", lambda _: [], "error", None, 3, FAILED),
+        Case("resets the connection", lambda _: [(End.RESET,)], "error", None, 3, FAILED),
+        Case("resets it in the body", lambda answer: [(cut(whole(answer)), End.RESET)], "error", None, 3, FAILED),
+        Case("closes in the body", lambda answer: [(cut(whole(answer)),)], "error", None, 3, FAILED),
+    ]
+
+
+def too_slow(whole: Whole, told: str) -> list[Case]:
+    """The deadline comes first. `told` says so in the words of the client."""
+
+    def drips_its_body(answer: dict[str, Any]) -> Script:
+        head, body = head_and_body(whole(answer))
+        return [(head, Drip(body))]
+
+    return [
+        Case("hangs", lambda _: [(End.HANG,)], "error", None, 1, told),
+        Case("hangs in the body", lambda answer: [(cut(whole(answer)), End.HANG)], "error", None, 1, told),
+        Case(
+            "drips its headers",
+            lambda answer: [(Drip(whole(answer, x_filler="x" * 2000)),)],
+            "error", None, 1, told,
+        ),
+        Case("drips its body", drips_its_body, "error", None, 1, told),
+    ]  # fmt: skip
+
+
+def compressed(whole: Whole) -> Case:
+    """An answer that would be good, compressed."""
+    return Case(
+        "200, compressed, which was not asked for",
+        lambda answer: [(http(gzip.compress(head_and_body(whole(answer))[1]), content_encoding="gzip"),)],
+        "error", None, 1, "compressed, which was not asked for",
+    )  # fmt: skip
 
 
 # --- the server -------------------------------------------------------------------------------------------------------

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from threading import Barrier, Thread
 from time import monotonic, sleep
 from typing import Any
 
 import redis
+from django.core.management import call_command
 from django.db import connections, transaction
 
 from decisions import cycles, fills, market_data, positions, tasks
@@ -132,6 +134,16 @@ def at_once(*functions: Callable[[], object]) -> list[BaseException]:
     for thread in threads:
         thread.join(30)
     return raised
+
+
+def command(*words: str) -> tuple[int, str]:
+    """The exit code of a management command, and what it printed."""
+    out, code = StringIO(), 0
+    try:
+        call_command(*words, stdout=out)
+    except SystemExit as ended:
+        code = int(str(ended.code))
+    return code, out.getvalue()
 
 
 def until(condition: Callable[[], object], seconds: float = 30) -> None:

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from io import StringIO
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from risk import gate
 from risk.models import Verdict
 from tests.integration.decisions.build import position_payload
 from tests.integration.decisions.model_server import ScriptedModels, analysed
-from tests.integration.decisions.scene import account, decided, later, order_of, venue_says
+from tests.integration.decisions.scene import account, command, decided, later, order_of, venue_says
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("ready")]
 PROJECT = Path(__file__).resolve().parents[3]
@@ -32,14 +32,7 @@ app.worker_main(["worker", "--queues", "execute", "--concurrency", "1", "--witho
 """
 
 
-def risk(*words: str) -> tuple[int, str]:
-    """The exit code and what was printed."""
-    out, code = StringIO(), 0
-    try:
-        call_command("risk", *words, stdout=out)
-    except SystemExit as ended:
-        code = int(str(ended.code))
-    return code, out.getvalue()
+risk = partial(command, "risk")
 
 
 # --- the drill --------------------------------------------------------------------------------------------------------

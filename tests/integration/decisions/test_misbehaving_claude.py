@@ -1,7 +1,6 @@
 """Everything a server of the Messages API can do wrong, through the real tasks: each is told as what it is, costs one
 row in the record and no order, and ends in time. The table here is the one in the document."""
 
-import gzip
 import json
 import logging
 import math
@@ -19,20 +18,26 @@ from tests.integration.decisions.build import BTC, position_payload
 from tests.integration.decisions.misbehaving import (
     CLAUDE_KEY,
     ESCAPED,
+    GAVE_UP,
+    NO_HTTP,
     PERPLEXITY_KEY,
+    REDIRECT,
+    SLACK_SECONDS,
     Answer,
     Case,
-    Drip,
-    End,
     MisbehavingServer,
     Script,
     as_table,
+    compressed,
+    cut,
+    cut_short,
     documented,
     everything_stored,
     good,
     http,
     message,
     misbehaving,
+    too_slow,
 )
 from tests.integration.decisions.model_server import DEFAULTS, Question, left
 from tests.integration.decisions.scene import (
@@ -54,7 +59,6 @@ OUTCOMES = {
     "invalid_output": Outcome.INVALID_OUTPUT,
     "refusal": Outcome.MODEL_REFUSAL,
 }
-SLACK_SECONDS = 3
 PAGE = f"<html><h1>Sign in</h1><!-- authorization: Bearer {CLAUDE_KEY} --></html>"
 
 
@@ -66,15 +70,8 @@ def says(text: object, **changes: Any) -> Script:
     return [(http(message(text, **changes)),)]
 
 
-def cut(answer: dict[str, Any]) -> bytes:
-    """The first half of a whole response."""
-    whole = http(message(answer))
-    return whole[: len(whole) * 2 // 3]
-
-
-def head_and_body(answer: dict[str, Any]) -> tuple[bytes, bytes]:
-    head, _, body = http(message(answer)).partition(b"\r\n\r\n")
-    return head + b"\r\n\r\n", body
+def whole(answer: dict[str, Any], **headers: str) -> bytes:
+    return http(message(answer), **headers)
 
 
 def with_first(answer: dict[str, Any], value: object) -> dict[str, Any]:
@@ -116,8 +113,6 @@ LATER = "rate_limit_error", "slow down"
 USAGE = "not a message: usage"
 KEY_REFUSED = "the key in ANTHROPIC_API_KEY is refused"
 SPENT = "the spending limit or the credit of the account at Anthropic is used up"
-GAVE_UP = "tried 3 times"
-FAILED = "the connection failed"
 TOO_LATE = "no answer within 1 s"
 
 CASES = [
@@ -142,11 +137,7 @@ CASES = [
     ),
     Case("402", lambda _: [fault(402, "billing_error", "pay first")], "error", 402, 1, SPENT),
     Case("413", lambda _: [fault(413, "request_too_large", "too long")], "error", 413, 1, "HTTP 413: too long"),
-    Case(
-        "a redirect",
-        lambda _: [(http(b"", 307, location="/elsewhere"),)],
-        "error", 307, 1, "a redirect, which is not followed",
-    ),
+    REDIRECT,
     # not now
     Case("429", lambda _: [fault(429, *LATER)], "error", 429, 3, GAVE_UP),
     Case(
@@ -164,24 +155,10 @@ CASES = [
     Case("529", lambda _: [OVERLOADED], "error", 529, 3, GAVE_UP),
     Case("529, then a good answer", lambda answer: [OVERLOADED, *says(answer)], "ok", 200, 2),
     # the connection
-    Case("is not there", lambda _: [], "error", None, 3, FAILED),
-    Case("resets the connection", lambda _: [(End.RESET,)], "error", None, 3, FAILED),
-    Case("resets it in the body", lambda answer: [(cut(answer), End.RESET)], "error", None, 3, FAILED),
-    Case("closes in the body", lambda answer: [(cut(answer),)], "error", None, 3, FAILED),
-    Case("closes in the body, then a good answer", lambda answer: [(cut(answer),), *says(answer)], "ok", 200, 2),
-    Case("speaks no HTTP", lambda _: [(b"SSH-2.0-OpenSSH_9.2\r\n",)], "error", None, 3, FAILED),
-    Case("hangs", lambda _: [(End.HANG,)], "error", None, 1, TOO_LATE),
-    Case("hangs in the body", lambda answer: [(cut(answer), End.HANG)], "error", None, 1, TOO_LATE),
-    Case(
-        "drips its headers",
-        lambda answer: [(Drip(http(message(answer), x_filler="x" * 2000)),)],
-        "error", None, 1, TOO_LATE,
-    ),
-    Case(
-        "drips its body",
-        lambda answer: [(head_and_body(answer)[0], Drip(head_and_body(answer)[1]))],
-        "error", None, 1, TOO_LATE,
-    ),
+    *cut_short(whole),
+    Case("closes in the body, then a good answer", lambda answer: [(cut(whole(answer)),), *says(answer)], "ok", 200, 2),
+    NO_HTTP,
+    *too_slow(whole, TOO_LATE),
     # 200, and no message
     Case("200 with a page that quotes the key", lambda _: [(http(PAGE),)], "invalid_output", 200, 1, "not a message"),
     Case("200 with nothing", lambda _: [(http(),)], "invalid_output", 200, 1, "not a message"),
@@ -193,7 +170,7 @@ CASES = [
     ),
     Case(
         "200 in a charset that cannot be read",
-        lambda answer: [(http(message(answer), content_type="application/json; charset=undefined"),)],
+        lambda answer: [(whole(answer, content_type="application/json; charset=undefined"),)],
         "ok", 200, 1,
     ),
     Case(
@@ -201,11 +178,7 @@ CASES = [
         lambda _: [(http(b"", 500, content_type="text/html; charset=undefined"),)],
         "error", 500, 3, GAVE_UP,
     ),
-    Case(
-        "200, compressed, which was not asked for",
-        lambda answer: [(http(gzip.compress(head_and_body(answer)[1]), content_encoding="gzip"),)],
-        "error", None, 1, "compressed, which was not asked for",
-    ),
+    compressed(whole),
     Case("200 with 5 MB", lambda _: says("x" * 5_000_000), "error", None, 1, "longer than 4000000 bytes"),
     Case(
         "200, a negative count of tokens",

@@ -1,7 +1,6 @@
 """Everything a server of the Agent API can do wrong, through the real tasks: the analysis goes on without research and
 is told why, or the cycle ends where research is required. The table here is the one in the document."""
 
-import gzip
 import json
 import logging
 import time
@@ -18,14 +17,18 @@ from decisions.prompts import sections
 from tests.integration.decisions.build import BTC, NOON, position_payload
 from tests.integration.decisions.misbehaving import (
     CLAUDE_KEY,
+    GAVE_UP,
+    NO_HTTP,
     PERPLEXITY_KEY,
+    REDIRECT,
+    SLACK_SECONDS,
     Answer,
     Case,
-    Drip,
-    End,
     MisbehavingServer,
     Script,
     as_table,
+    compressed,
+    cut_short,
     documented,
     everything_stored,
     http,
@@ -33,6 +36,7 @@ from tests.integration.decisions.misbehaving import (
     misbehaving,
     page,
     response,
+    too_slow,
 )
 from tests.integration.decisions.model_server import DEFAULTS, left
 from tests.integration.decisions.scene import drive, later, order_of, sent_orders, tick, world
@@ -40,7 +44,6 @@ from tests.integration.decisions.scene import drive, later, order_of, sent_order
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("ready", "server", "analyst")]
 
 TABLE = "perplexity"
-SLACK_SECONDS = 3
 SPIKE: dict[str, Any] = {"price_change_1h": "0.031"}
 PAGE = f"<html><h1>Sign in</h1><!-- authorization: Bearer {PERPLEXITY_KEY} --></html>"
 
@@ -61,15 +64,8 @@ def ended(answer: dict[str, Any], status: str, **changes: Any) -> Script:
     return says(answer, status=status, **changes)
 
 
-def head_and_body(answer: dict[str, Any]) -> tuple[bytes, bytes]:
-    head, _, body = http(response(answer, page())).partition(b"\r\n\r\n")
-    return head + b"\r\n\r\n", body
-
-
-def cut(answer: dict[str, Any]) -> bytes:
-    """The first two thirds of a whole response."""
-    whole = http(response(answer, page()))
-    return whole[: len(whole) * 2 // 3]
+def whole(answer: dict[str, Any], **headers: str) -> bytes:
+    return http(response(answer, page()), **headers)
 
 
 def without_a_page(answer: dict[str, Any]) -> Script:
@@ -104,8 +100,6 @@ def from_the_future() -> dict[str, Any]:
 
 BUSY = fault(503, "internal_error", "busy")
 KEY_REFUSED = "the key in PERPLEXITY_API_KEY is refused"
-GAVE_UP = "tried 3 times"
-FAILED = "the connection failed"
 TOO_LATE = "no answer in time"
 
 CASES = [
@@ -134,11 +128,7 @@ CASES = [
     Case("403", lambda _: [fault(403, "forbidden", "not for this key")], "error", 403, 1, KEY_REFUSED),
     Case("404 with a page of a proxy", lambda _: [(http(PAGE, 404),)], "error", 404, 1, "HTTP 404"),
     Case("413", lambda _: [fault(413, "invalid_request", "too long")], "error", 413, 1, "HTTP 413: too long"),
-    Case(
-        "a redirect",
-        lambda _: [(http(b"", 307, location="/elsewhere"),)],
-        "error", 307, 1, "a redirect, which is not followed",
-    ),
+    REDIRECT,
     # not now
     Case("429", lambda _: [fault(429, "request_rate_limit_exceeded", "slow")], "error", 429, 3, GAVE_UP),
     Case(
@@ -155,32 +145,14 @@ CASES = [
     Case("502 with a page of a proxy", lambda _: [(http(PAGE, 502),)], "error", 502, 3, GAVE_UP),
     Case("503, then a good answer", lambda answer: [BUSY, *says(answer)], "ok", 200, 2),
     # the connection
-    Case("is not there", lambda _: [], "error", None, 3, FAILED),
-    Case("resets the connection", lambda _: [(End.RESET,)], "error", None, 3, FAILED),
-    Case("resets it in the body", lambda answer: [(cut(answer), End.RESET)], "error", None, 3, FAILED),
-    Case("closes in the body", lambda answer: [(cut(answer),)], "error", None, 3, FAILED),
-    Case("speaks no HTTP", lambda _: [(b"SSH-2.0-OpenSSH_9.2\r\n",)], "error", None, 3, FAILED),
-    Case("hangs", lambda _: [(End.HANG,)], "error", None, 1, TOO_LATE),
-    Case("hangs in the body", lambda answer: [(cut(answer), End.HANG)], "error", None, 1, TOO_LATE),
-    Case(
-        "drips its headers",
-        lambda answer: [(Drip(http(response(answer, page()), x_filler="x" * 2000)),)],
-        "error", None, 1, TOO_LATE,
-    ),
-    Case(
-        "drips its body",
-        lambda answer: [(head_and_body(answer)[0], Drip(head_and_body(answer)[1]))],
-        "error", None, 1, TOO_LATE,
-    ),
+    *cut_short(whole),
+    NO_HTTP,
+    *too_slow(whole, TOO_LATE),
     # 200, and no response
     Case("200 with a page that quotes the key", lambda _: [(http(PAGE),)], "invalid_output", 200, 1, "not a response"),
     Case("200 with nothing", lambda _: [(http(),)], "invalid_output", 200, 1, "not a response"),
     Case('200 with `{"id":"x"}`', lambda _: [(http({"id": "x"}),)], "invalid_output", 200, 1, "not a response"),
-    Case(
-        "200, compressed, which was not asked for",
-        lambda answer: [(http(gzip.compress(head_and_body(answer)[1]), content_encoding="gzip"),)],
-        "error", None, 1, "compressed, which was not asked for",
-    ),
+    compressed(whole),
     Case("200 with 2 MB", lambda _: says("x" * 2_000_000), "error", None, 1, "longer than 1000000 bytes"),
     # a response, and no finding
     Case(

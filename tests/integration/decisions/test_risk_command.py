@@ -4,11 +4,11 @@ import getpass
 import json
 from datetime import timedelta
 from decimal import Decimal
-from io import StringIO
+from functools import partial
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 from pytest_django import Settings
 
 from decisions.management.commands.risk import Command
@@ -18,21 +18,14 @@ from risk.limits import LIMIT_FIELDS
 from risk.models import Halt, RiskAction, RiskState
 from risk.services import begin_halt
 from tests.integration.decisions.build import NOON, book, position_payload, sent_order
-from tests.integration.decisions.scene import account, later, sent_orders
+from tests.integration.decisions.scene import account, command, later, sent_orders
 from tests.integration.decisions.scene import bar as bar_comes_in
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("ready")]
 MIDNIGHT = NOON - timedelta(hours=12)
 
 
-def risk(*words: str) -> tuple[int, str]:
-    """The exit code and what was printed."""
-    out, code = StringIO(), 0
-    try:
-        call_command("risk", *words, stdout=out)
-    except SystemExit as ended:
-        code = int(str(ended.code))
-    return code, out.getvalue()
+risk = partial(command, "risk")
 
 
 def days_of_losses() -> None:
