@@ -3,9 +3,9 @@
 Everything that one read of the streams causes is one transaction: the orders and fills, the account's new state, the
 messages to publish and the ids up to which the streams have been read. So an entry takes effect exactly once, whenever
 the process dies. Messages are published after the commit and deleted with the next one; published a second time they
-carry the same ids, which the publisher recognises.
+carry the same ids, which the publisher recognises. What a fault plan holds back waits in a table of its own.
 
-Orders, fills and funding can only be appended: triggers refuse anything else.
+Orders, fills, funding and repeats can only be appended: triggers refuse anything else.
 """
 
 import fcntl
@@ -19,17 +19,15 @@ from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any, Self
 
-from decisions.messages import Envelope, FundingPayment, Message, TradeFill, TradeOrder, wrap
+from decisions.messages import FundingPayment, Message, TradeFill, TradeOrder
 
-from .venue import VenueAccount, VenueTerms
+from .ledger_outbox import OUTBOX_SCHEMA, Outbox, Unpublished
+from .venue import Announcement, VenueAccount, VenueTerms
 
-SOURCE = "sandbox-venue"
-
-Unpublished = tuple[int, str, Envelope]
-"""Sequence in the outbox, stream, envelope."""
-
-_HISTORY = ("orders", "fills", "funding")
-_SCHEMA = """
+_HISTORY = ("orders", "fills", "funding", "repeats")
+_SCHEMA = (
+    OUTBOX_SCHEMA
+    + """
 CREATE TABLE IF NOT EXISTS account (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     account_id TEXT NOT NULL,
@@ -38,11 +36,6 @@ CREATE TABLE IF NOT EXISTS account (
     bad_entries INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE IF NOT EXISTS offsets (stream TEXT PRIMARY KEY, entry_id TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS outbox (
-    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
-    stream TEXT NOT NULL,
-    envelope TEXT NOT NULL
-);
 CREATE TABLE IF NOT EXISTS orders (
     sequence INTEGER PRIMARY KEY,
     client_order_id TEXT NOT NULL UNIQUE,
@@ -50,7 +43,8 @@ CREATE TABLE IF NOT EXISTS orders (
     market_at TEXT,
     price TEXT,
     equity TEXT NOT NULL,
-    payload TEXT NOT NULL
+    payload TEXT NOT NULL,
+    entry_id TEXT
 );
 CREATE TABLE IF NOT EXISTS fills (
     sequence INTEGER PRIMARY KEY, fill_id TEXT NOT NULL UNIQUE, payload TEXT NOT NULL
@@ -58,11 +52,16 @@ CREATE TABLE IF NOT EXISTS fills (
 CREATE TABLE IF NOT EXISTS funding (
     sequence INTEGER PRIMARY KEY, funding_id TEXT NOT NULL UNIQUE, payload TEXT NOT NULL
 );
-""" + "".join(
-    f"CREATE TRIGGER IF NOT EXISTS {table}_keeps_on_{change} BEFORE {change} ON {table} "
-    f"BEGIN SELECT RAISE(ABORT, '{table} can only be appended'); END;\n"
-    for table in _HISTORY
-    for change in ("UPDATE", "DELETE")
+CREATE TABLE IF NOT EXISTS repeats (
+    sequence INTEGER PRIMARY KEY, client_order_id TEXT NOT NULL, entry_id TEXT NOT NULL, received_at TEXT NOT NULL
+);
+"""
+    + "".join(
+        f"CREATE TRIGGER IF NOT EXISTS {table}_keeps_on_{change} BEFORE {change} ON {table} "
+        f"BEGIN SELECT RAISE(ABORT, '{table} can only be appended'); END;\n"
+        for table in _HISTORY
+        for change in ("UPDATE", "DELETE")
+    )
 )
 
 
@@ -73,13 +72,23 @@ class LedgerError(Exception):
 @dataclass(frozen=True, slots=True)
 class ReceivedOrder:
     """An order as it arrived: `price` and `market_at` of its instrument's newest quote (None where there was none) and
-    the account's `equity` in USD at that moment."""
+    the account's `equity` in USD at that moment; `entry_id` is that of the stream entry which brought it."""
 
     order: TradeOrder
     order_id: str
     market_at: datetime | None
     price: Decimal | None
     equity: Decimal
+    entry_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatedOrder:
+    """An order that came once more, in another entry of the stream, at this wall time. It had no effect."""
+
+    client_order_id: str
+    entry_id: str
+    received_at: datetime
 
 
 class Ledger:
@@ -90,7 +99,7 @@ class Ledger:
         self._connection = connection
         self._lock = lock
         self._terms = terms
-        self._published = 0
+        self.outbox = Outbox(connection)
 
     @classmethod
     def open(cls, path: Path, *, start_equity: Decimal, terms: VenueTerms, account_id: str | None = None) -> Self:
@@ -115,7 +124,7 @@ class Ledger:
         return cls(path, connection, lock, terms)
 
     def close(self) -> None:
-        self._forget_published()
+        self.outbox.forget_published()
         self._connection.close()
         self._lock.close()
 
@@ -144,21 +153,28 @@ class Ledger:
         offsets: Mapping[str, str],
         bad_entries: int,
         wall_now: datetime,
+        repeats: Iterable[RepeatedOrder] = (),
+        announcements: Iterable[Announcement] | None = None,
     ) -> list[Unpublished]:
         """Write down everything that some entries caused, `messages` as pairs of stream and message, in one go.
 
-        Returns the messages as they are to be published.
+        `announcements` are what is said of the messages, which is all of them unless something else is given. Returns
+        the messages as they are to be published; those held back wait in the outbox.
         """
+        if announcements is None:
+            announcements = (Announcement(stream, message) for stream, message in messages)
         connection = self._connection
         with connection:
             connection.execute("BEGIN IMMEDIATE")
-            self._forget_published()
+            self.outbox.forget_published()
             for received in orders:
                 self._append_order(received)
+            for repeated in repeats:
+                self._append_repeat(repeated)
             for _, message in messages:
                 self._append_history(message)
             waiting = [
-                self._append_outbox(stream, message, state["account_id"], wall_now) for stream, message in messages
+                entry for each in announcements for entry in self.outbox.announce(each, state["account_id"], wall_now)
             ]
             connection.executemany("INSERT OR REPLACE INTO offsets VALUES (?, ?)", offsets.items())
             connection.execute(
@@ -166,24 +182,17 @@ class Ledger:
             )
         return waiting
 
-    def unpublished(self) -> list[Unpublished]:
-        """What an earlier process may have left unpublished, oldest first."""
-        rows = self._connection.execute(
-            "SELECT sequence, stream, envelope FROM outbox WHERE sequence > ? ORDER BY sequence", (self._published,)
-        )
-        return [(sequence, stream, Envelope.model_validate_json(text)) for sequence, stream, text in rows]
-
-    def mark_published(self, up_to: int) -> None:
-        """The messages up to this sequence are on the streams. Noted for good with the next commit."""
-        self._published = up_to
-
-    def _forget_published(self) -> None:
-        self._connection.execute("DELETE FROM outbox WHERE sequence <= ?", (self._published,))
+    def entry_of(self, client_order_id: str) -> str | None:
+        """The id of the stream entry that brought an order; None where it is not known."""
+        row = self._connection.execute(
+            "SELECT entry_id FROM orders WHERE client_order_id = ?", (client_order_id,)
+        ).fetchone()
+        return row[0] if row else None
 
     def _append_order(self, received: ReceivedOrder) -> None:
         self._connection.execute(
-            "INSERT INTO orders (client_order_id, order_id, market_at, price, equity, payload) "
-            "VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO orders (client_order_id, order_id, market_at, price, equity, payload, entry_id) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 received.order.client_order_id,
                 received.order_id,
@@ -191,7 +200,14 @@ class Ledger:
                 str(received.price) if received.price is not None else None,
                 str(received.equity),
                 received.order.model_dump_json(),
+                received.entry_id,
             ),
+        )
+
+    def _append_repeat(self, repeated: RepeatedOrder) -> None:
+        self._connection.execute(
+            "INSERT INTO repeats (client_order_id, entry_id, received_at) VALUES (?, ?, ?)",
+            (repeated.client_order_id, repeated.entry_id, repeated.received_at.isoformat()),
         )
 
     def _append_history(self, message: Message) -> None:
@@ -204,16 +220,6 @@ class Ledger:
                 "INSERT INTO funding (funding_id, payload) VALUES (?, ?)",
                 (message.funding_id, message.model_dump_json()),
             )
-
-    def _append_outbox(self, stream: str, message: Message, account_id: str, wall_now: datetime) -> Unpublished:
-        cursor = self._connection.execute("INSERT INTO outbox (stream, envelope) VALUES (?, '')", (stream,))
-        sequence = cursor.lastrowid or 0
-        msg_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{SOURCE}/{account_id}/{sequence}"))
-        envelope = wrap(message, msg_id=msg_id, source=SOURCE, now=wall_now)
-        self._connection.execute(
-            "UPDATE outbox SET envelope = ? WHERE sequence = ?", (envelope.model_dump_json(), sequence)
-        )
-        return sequence, stream, envelope
 
 
 def _locked(path: Path) -> IO[bytes]:
@@ -233,9 +239,16 @@ def _connected(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.executescript(_SCHEMA)
+        _add_entry_ids(connection)
     except sqlite3.DatabaseError as error:
         raise LedgerError(f"{path} cannot be used as the venue's ledger: {error}") from error
     return connection
+
+
+def _add_entry_ids(connection: sqlite3.Connection) -> None:
+    """A ledger begun before the orders' entries were noted gets the column."""
+    if not any(column[1] == "entry_id" for column in connection.execute("PRAGMA table_info(orders)")):
+        connection.execute("ALTER TABLE orders ADD COLUMN entry_id TEXT")
 
 
 def account_in(connection: sqlite3.Connection, terms: VenueTerms) -> VenueAccount:

@@ -1,8 +1,10 @@
 """The sandbox venue's process: reads snapshots and orders, lets the account act, publishes what came of it.
 
-The streams are read from the ids in the ledger, without a consumer group, and merged by entry id. All snapshots of one
-moment are one step, followed by one position update; so is each order and cancel. A step that cannot be understood or
-applied is logged, counted and skipped. When Redis is away the venue keeps trying; nothing is lost or done twice.
+All snapshots of one moment are one step, followed by one position update; so is each order and cancel. A step that
+cannot be understood or applied is logged, counted and skipped. When Redis is away the venue keeps trying; nothing is
+lost or done twice.
+
+A fault plan makes orders go wrong in the account, and changes what is said of what happened. The ledger stays true.
 """
 
 import time
@@ -17,30 +19,32 @@ import redis
 from pydantic import ValidationError
 
 from decisions.messages import (
-    MARKET_SNAPSHOTS,
     TRADE_FILLS,
-    TRADE_ORDERS,
     TRADE_POSITIONS,
     BadMessage,
     MarketSnapshot,
     Message,
     TradeCancel,
+    TradeFill,
     TradeOrder,
     decode,
     parse,
 )
+from orchestrator_project.crash_points import reached
 from orchestrator_project.logs import get_logger
-from orchestrator_project.streams import Fields, entry_order, newest_id, publish_many, read_after
+from orchestrator_project.streams import Fields
 
-from .ledger import Ledger, ReceivedOrder
-from .venue import Bar, Quote, VenueAccount
+from .ledger import Ledger, ReceivedOrder, RepeatedOrder
+from .venue import NO_FAULTS, Bar, FaultPlan, Quote, VenueAccount
+from .venue_announcer import Announcer
+from .venue_reader import VenueReader
 
 BLOCK_SECONDS = 0.5
-BATCH = 100
-"""Entries a stream and read."""
 HEARTBEAT_SECONDS = 10.0
 """Wall time without any other position update after which one goes out."""
 _LONGEST_PAUSE = 5.0
+_LOOK_FOR_HELD_SECONDS = 0.05
+"""The longest wait for entries while a message is held back."""
 
 log = get_logger(__name__)
 
@@ -64,20 +68,28 @@ class VenueService:
     """Runs one account between the streams and its ledger.
 
     `client` blocks for `BLOCK_SECONDS` and must not repeat reads by itself; `wall_now` is the clock by which market
-    orders expire and messages are dated.
+    orders expire and messages are dated; `faults` gives the plan of the moment.
     """
 
     def __init__(
-        self, client: redis.Redis, ledger: Ledger, *, wall_now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        client: redis.Redis,
+        ledger: Ledger,
+        *,
+        wall_now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        faults: Callable[[], FaultPlan] = lambda: NO_FAULTS,
     ) -> None:
         self._client = client
         self._ledger = ledger
         self._wall_now = wall_now
+        self._faults = faults
         self._account: VenueAccount = ledger.account()
         self._keep()
-        self._waiting = ledger.unpublished()
-        self._offsets = dict.fromkeys((MARKET_SNAPSHOTS, TRADE_ORDERS), "0-0") | ledger.offsets()
+        self._announcer = Announcer(client, ledger.outbox, wall_now)
+        self._reader = VenueReader(client, ledger.offsets())
         self._orders: list[ReceivedOrder] = []
+        self._repeats: list[RepeatedOrder] = []
+        self._replies: list[str] = []
         self._bad_entries = 0
         self._next_heartbeat = 0.0
 
@@ -98,44 +110,28 @@ class VenueService:
 
         Raises `redis.RedisError`; nothing is lost by calling again.
         """
+        self._account.faults = self._faults()
         self.publish()
-        entries = self._read(block_seconds)
+        longest = _LOOK_FOR_HELD_SECONDS if self._announcer.holds_back else block_seconds
+        entries = self._reader.read(min(block_seconds, longest))
+        self._place_late_stops()
         if entries:
             self._apply_all(entries)
         if time.monotonic() >= self._next_heartbeat and self._account.market_now is not None:
-            self._commit(self._update(), {})
+            self._commit(self._update(), {}, heartbeat=True)
         self.publish()
         return len(entries)
 
     def publish(self) -> None:
-        """Put on the streams, all at once, what the ledger holds for them."""
-        if self._waiting:
-            publish_many(self._client, [(stream, envelope) for _, stream, envelope in self._waiting])
-            self._ledger.mark_published(self._waiting[-1][0])
-            self._waiting = []
+        """Put on the streams what the ledger holds for them."""
+        self._announcer.publish()
 
-    # --- reading --------------------------------------------------------------------------------------------------
+    def _place_late_stops(self) -> None:
+        if self._account.state.late_stops and self._account.place_late_stops(self._wall_now()):
+            self._keep()
+            self._commit(self._update(), {})
 
-    def _read(self, block_seconds: float) -> list[tuple[str, str, Fields]]:
-        """The next entries of both streams as (stream, id, fields), in the order in which they were added."""
-        batches = read_after(self._client, self._offsets, count=BATCH, block_seconds=block_seconds)
-        if not batches:
-            self._follow_recreated_streams()
-            return []
-        merged = [(name, entry_id, fields) for name, found in batches for entry_id, fields in found]
-        # Past the end of a full batch the other stream may hold entries that come later than its unread ones.
-        ends = [entry_order(found[-1][0]) for _, found in batches if len(found) == BATCH]
-        due = [entry for entry in merged if not ends or entry_order(entry[1]) <= min(ends)]
-        # Of one millisecond the order across streams is not known: prices first.
-        return sorted(due, key=_due_order)
-
-    def _follow_recreated_streams(self) -> None:
-        """Begin a stream again whose newest id is older than what was read: Redis was emptied, its clock set back."""
-        for stream, offset in self._offsets.items():
-            newest = newest_id(self._client, stream)
-            if newest is not None and entry_order(newest) < entry_order(offset):
-                log.warning("venue_stream_recreated", stream=stream, read_up_to=offset)
-                self._offsets[stream] = "0-0"
+    # --- understanding --------------------------------------------------------------------------------------------
 
     def _understood(self, stream: str, entry_id: str, fields: Mapping[bytes, bytes]) -> Incoming | None:
         try:
@@ -160,14 +156,16 @@ class VenueService:
 
     def _guarded(self, step: list[Incoming]) -> list[tuple[str, Message]]:
         """The step's effect. When it has none that can be said, it is taken back and its entries are tried singly."""
-        received = len(self._orders)
+        noted: tuple[list[Any], ...] = (self._orders, self._repeats, self._replies)
+        lengths = [len(each) for each in noted]
         try:
             messages = self._applied(step)
             self._keep()
             return messages
         except (ArithmeticError, ValueError) as error:
             self._take_back()
-            del self._orders[received:]
+            for each, length in zip(noted, lengths, strict=True):
+                del each[length:]
             if len(step) > 1:
                 return [message for incoming in step for message in self._guarded([incoming])]
             self._skip(step[0].stream, step[0].entry_id, error)
@@ -183,10 +181,13 @@ class VenueService:
         seen = self._account.state.seen
         while len(seen) > self._seen:
             seen.popitem()
-        self._account = VenueAccount.from_state({**self._state, "seen": seen}, self._account.terms)
+        faults, written = self._account.faults, {**self._state, "seen": seen}
+        self._account = VenueAccount.from_state(written, self._account.terms)
+        self._account.faults = faults
 
     def _applied(self, step: list[Incoming]) -> list[tuple[str, Message]]:
         reports = [report for incoming in step for report in self._one(incoming)]
+        self._account.place_late_stops(self._wall_now())  # from now on their time runs
         return [*((TRADE_FILLS, report) for report in reports), *self._update()]
 
     def _one(self, incoming: Incoming) -> Iterable[Message]:
@@ -196,13 +197,13 @@ class VenueService:
         if isinstance(message, TradeCancel):
             return self._account.on_cancel(message)
         if isinstance(message, TradeOrder):
-            return self._take(message)
+            return self._take(message, incoming.entry_id)
         raise BadMessage(f"{type(message).__name__} is not for the venue")
 
-    def _take(self, order: TradeOrder) -> Iterable[Message]:
+    def _take(self, order: TradeOrder, entry_id: str) -> Iterable[Message]:
         state = self._account.state
         if order.client_order_id in state.seen:
-            log.info("venue_repeated_order", client_order_id=order.client_order_id)
+            self._note_repeat(order.client_order_id, entry_id)
             return []
         quote, equity = state.quotes.get(order.symbol), self._account.equity
         reports = self._account.on_order(order, wall_now=self._wall_now())
@@ -213,34 +214,46 @@ class VenueService:
                 market_at=quote.at if quote else None,
                 price=quote.price if quote else None,
                 equity=equity,
+                entry_id=entry_id,
             )
         )
+        own = (report for report in reports if isinstance(report, TradeFill))
+        self._replies += [report.fill_id for report in own if report.client_order_id == order.client_order_id]
         return reports
+
+    def _note_repeat(self, client_order_id: str, entry_id: str) -> None:
+        """Write down an order that came again; not an entry that is read again, after its stream has lost its end."""
+        log.info("venue_repeated_order", client_order_id=client_order_id)
+        taken = {received.order.client_order_id: received.entry_id for received in self._orders}
+        first = taken.get(client_order_id) or self._ledger.entry_of(client_order_id)
+        if entry_id != first:
+            self._repeats.append(RepeatedOrder(client_order_id, entry_id, self._wall_now()))
 
     def _update(self) -> list[tuple[str, Message]]:
         """The position update of this moment; none before the first price, when there is no market time yet."""
         now = self._account.market_now
         return [] if now is None else [(TRADE_POSITIONS, self._account.position_update(now))]
 
-    def _commit(self, messages: list[tuple[str, Message]], offsets: dict[str, str]) -> None:
-        self._waiting += self._ledger.commit(
+    def _commit(self, messages: list[tuple[str, Message]], offsets: dict[str, str], *, heartbeat: bool = False) -> None:
+        reached("before_ledger_commit")
+        replies = frozenset(self._replies)
+        said = self._announcer.what_to_say(self._account, messages, replies=replies, heartbeat=heartbeat)
+        waiting = self._ledger.commit(
             state=self._state,
             orders=self._orders,
             messages=messages,
             offsets=offsets,
             bad_entries=self._bad_entries,
             wall_now=self._wall_now(),
+            repeats=self._repeats,
+            announcements=said,
         )
-        self._offsets |= offsets
-        self._orders, self._bad_entries = [], 0
+        reached("ledger_committed")
+        self._announcer.take(waiting, held=said is not None)
+        self._reader.read_up_to(offsets)
+        self._orders, self._repeats, self._replies, self._bad_entries = [], [], [], 0
         if any(stream == TRADE_POSITIONS for stream, _ in messages):
             self._next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
-
-
-def _due_order(entry: tuple[str, str, Fields]) -> tuple[int, bool, int]:
-    stream, entry_id, _ = entry
-    milliseconds, sequence = entry_order(entry_id)
-    return milliseconds, stream == TRADE_ORDERS, sequence
 
 
 def _reason(error: Exception) -> str:

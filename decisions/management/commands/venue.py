@@ -13,7 +13,8 @@ from django.core.management.base import BaseCommand, CommandError
 
 from decisions.sandbox.ledger import Ledger, LedgerError
 from decisions.sandbox.ledger_report import LedgerReport, read_ledger
-from decisions.sandbox.venue import VenueTerms
+from decisions.sandbox.venue import NO_FAULTS, VenueTerms
+from decisions.sandbox.venue_faults import BadPlan, PlanFile
 from decisions.sandbox.venue_service import BLOCK_SECONDS, VenueService
 from orchestrator_project.streams import connect_reader
 
@@ -36,6 +37,9 @@ class Command(BaseCommand):
             ("--slippage", DEFAULTS.slippage),
         ):
             parser.add_argument(name, default=str(default), help="a fraction (default: %(default)s)")
+        parser.add_argument(
+            "--faults", type=Path, metavar="FILE", help="go wrong by this plan (JSON, see docs/failures.md)"
+        )
         parser.add_argument("--ledger", action="store_true", help="print the ledger's sums instead")
         parser.add_argument("--json", action="store_true", help="with --ledger: as JSON")
 
@@ -45,7 +49,7 @@ class Command(BaseCommand):
                 self._show(read_ledger(ledger_path()), as_json=options["json"])
             else:
                 self._run(options)
-        except LedgerError as error:
+        except (BadPlan, LedgerError) as error:
             raise CommandError(str(error), returncode=2) from error
 
     def _run(self, options: dict[str, Any]) -> None:
@@ -59,12 +63,13 @@ class Command(BaseCommand):
             raise CommandError(f"--equity {options['equity']}: more than 0 and less than 1000000000 USD", returncode=2)
         if not settings.SANDBOX:
             raise CommandError("SANDBOX is false: the real trade server is in use, not this stand-in", returncode=2)
+        plan = PlanFile(options["faults"]) if options["faults"] else None
         ledger = Ledger.open(ledger_path(), start_equity=equity, terms=terms)
         if ledger.start_equity != equity:
             self.stdout.write(f"The ledger goes on with the {ledger.start_equity} USD it began with, not {equity}.")
         self.stdout.write("The sandbox venue runs.")
         self.stdout.flush()
-        _serve(ledger)
+        _serve(ledger, plan)
         self.stdout.write("The sandbox venue has stopped.")
 
     def _show(self, report: LedgerReport, *, as_json: bool) -> None:
@@ -89,13 +94,13 @@ def summary(report: LedgerReport) -> dict[str, str | int]:
     }
 
 
-def _serve(ledger: Ledger) -> None:
+def _serve(ledger: Ledger, plan: PlanFile | None) -> None:
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     client = connect_reader(BLOCK_SECONDS)
     try:
-        VenueService(client, ledger).run(stop)
+        VenueService(client, ledger, faults=plan.plan if plan else lambda: NO_FAULTS).run(stop)
     finally:
         client.close()
         ledger.close()

@@ -6,7 +6,20 @@ the state was written down and read back in between.
 """
 
 from .account import VenueAccount
+from .announcements import Announcement, Occasion, announcements
+from .faults import NO_FAULTS, FaultPlan
 from .market import Bar, Funding, Quote
 from .terms import VenueTerms
 
-__all__ = ["Bar", "Funding", "Quote", "VenueAccount", "VenueTerms"]
+__all__ = [
+    "NO_FAULTS",
+    "Announcement",
+    "Bar",
+    "FaultPlan",
+    "Funding",
+    "Occasion",
+    "Quote",
+    "VenueAccount",
+    "VenueTerms",
+    "announcements",
+]

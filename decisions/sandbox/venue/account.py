@@ -22,11 +22,12 @@ from decisions.messages import PositionUpdate, TradeCancel, TradeOrder
 from .checks import Request, refusal
 from .course import BarCourse
 from .executions import execute, notice, settle, withdraw
+from .faults import NO_FAULTS
 from .holdings import Books, WorkingOrder
 from .market import Bar, Quote
 from .report import position_update
-from .state import Outgoing, VenueState
-from .terms import EXACT, VenueTerms
+from .state import Outgoing, VenueState, own_number
+from .terms import EXACT, VenueTerms, floored
 
 
 class VenueAccount:
@@ -39,6 +40,8 @@ class VenueAccount:
     def __init__(self, state: VenueState, terms: VenueTerms | None = None) -> None:
         self.state = state
         self.terms = terms or VenueTerms()
+        self.faults = NO_FAULTS
+        """What goes wrong from now on. Not part of the state: whoever runs the account sets it."""
 
     @classmethod
     def opened(cls, *, account_id: str, start_equity: Decimal, terms: VenueTerms | None = None) -> Self:
@@ -94,6 +97,18 @@ class VenueAccount:
         with localcontext(EXACT):
             return [withdraw(self.state, working, "cancelled", self.state.quotes[cancel.symbol].at, cancel.reason)]
 
+    def place_late_stops(self, wall_now: datetime) -> bool:
+        """Give positions the stops that came late and are due. Returns whether there was one."""
+        placed = False
+        for symbol, late in list(self.state.late_stops.items()):
+            if late.since is None:
+                self.state.late_stops[symbol] = replace(late, since=wall_now)
+            elif late.is_due(wall_now):
+                self.state.positions[symbol] = replace(self.state.positions[symbol], stop_loss=late.stop_loss)
+                del self.state.late_stops[symbol]
+                placed = True
+        return placed
+
     @property
     def market_now(self) -> datetime | None:
         """The newest market time that is known; None before the first price."""
@@ -130,13 +145,32 @@ class VenueAccount:
         refused = refusal(request)
         if refused is not None:
             return [notice(self.state, working, refused.status, quote.at, refused.reason)]
-        size = request.clipped_size
-        working = replace(working, order=order.model_copy(update={"size": size}))
+        number = own_number(self.state.account_id, working.order_id)
+        if self.faults.befalls("reject", number):
+            return [notice(self.state, working, "rejected", quote.at, "refused by the fault plan")]
+        order = order.model_copy(update={"size": request.clipped_size})
+        working = replace(working, order=order, stop_after=self.faults.stop_after(number))
         if order.order_type == "limit":
             self.state.resting[order.client_order_id] = working
             return [notice(self.state, working, "accepted", quote.at)]
-        reports = execute(
-            self.state, working, quote, size=size, price=request.entry_price, fee_rate=self.terms.taker_fee
-        )
+        reports = self._taken(working, quote, request.entry_price, number)
         self.state.remember(reports)
+        return reports
+
+    def _taken(self, working: WorkingOrder, quote: Quote, price: Decimal, number: str) -> list[Outgoing]:
+        """A market order takes what is offered: all at the price, or in parts, each a tick worse than the one before.
+        Of some orders the last part finds nobody, and is cancelled."""
+        lot, tick, size = quote.instrument.lot_size, quote.instrument.tick_size, working.order.size
+        count = self.faults.parts_of(number)
+        part = floored(size / count, lot)
+        sizes = [part] * (count - 1) + [size - part * (count - 1)] if part else [size]
+        rest = sizes.pop() if len(sizes) > 1 and self.faults.cancels_rest(number) else None
+        reports: list[Outgoing] = []
+        for size in sizes:
+            fee_rate = self.terms.taker_fee
+            reports += execute(self.state, working, quote, size=size, price=price, fee_rate=fee_rate)
+            working = self.state.resting.get(working.order.client_order_id, working)
+            price = price + tick if working.order.side == "buy" else max(price - tick, tick)
+        if rest is not None:
+            reports.append(withdraw(self.state, working, "cancelled", quote.at, "nobody took the rest"))
         return reports

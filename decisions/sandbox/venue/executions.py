@@ -10,7 +10,7 @@ from typing import Literal
 
 from decisions.messages import ExitReason, FundingPayment, Intent, TradeFill, TradeOrder
 
-from .holdings import HeldPosition, WorkingOrder
+from .holdings import HeldPosition, LateStop, WorkingOrder
 from .market import Funding, Quote
 from .matching import Trigger
 from .state import Outgoing, VenueState
@@ -99,22 +99,36 @@ def notice(
 def _enter(
     state: VenueState, working: WorkingOrder, quote: Quote, *, size: Decimal, price: Decimal, fee: Decimal
 ) -> TradeFill:
-    """Open or increase a position. The order's stop and target take effect with its first execution."""
+    """Open or increase a position. The order's target takes effect with its first execution, its stop then or later."""
     order = working.order
     position = (state.positions.get(quote.symbol) or _empty(order, quote)).increased(size, price)
     first = working.filled == size
     if first and (order.stop_loss is not None or order.take_profit is not None):
+        stop_loss = _placed_stop(state, working)
         position = replace(
             position,
-            stop_loss=position.stop_loss if order.stop_loss is None else order.stop_loss,
+            stop_loss=position.stop_loss if stop_loss is None else stop_loss,
             take_profit=position.take_profit if order.take_profit is None else order.take_profit,
             algo_id=state.next_id("algo"),
         )
     state.positions[quote.symbol] = position
     return _fill(
         state, working, quote.at, price=price, size=size, fee=fee,
-        intent=_INTENTS[order.action], algo_id=position.algo_id, stop_confirmed=position.stop_loss is not None,
+        intent=_INTENTS[order.action], algo_id=position.algo_id,
+        stop_confirmed=position.stop_loss is not None and quote.symbol not in state.late_stops,
     )  # fmt: skip
+
+
+def _placed_stop(state: VenueState, working: WorkingOrder) -> Decimal | None:
+    """The stop that the order brings at once; one that comes late is noted instead."""
+    order = working.order
+    if order.stop_loss is None:
+        return None
+    if working.stop_after == 0:
+        state.late_stops.pop(order.symbol, None)
+        return order.stop_loss
+    state.late_stops[order.symbol] = LateStop(order.stop_loss, working.stop_after)
+    return None
 
 
 def _empty(order: TradeOrder, quote: Quote) -> HeldPosition:
@@ -131,6 +145,7 @@ def _reduce(
     state.books.realized_pnl += pnl
     if left is None:
         del state.positions[position.symbol]
+        state.late_stops.pop(position.symbol, None)
     else:
         state.positions[position.symbol] = left
     return left, pnl

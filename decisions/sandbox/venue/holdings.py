@@ -5,7 +5,7 @@ the parts always sums to the cost of the whole. Margin, liquidation price and un
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from decisions.messages import PositionSide, Side, TradeOrder
@@ -79,11 +79,15 @@ class HeldPosition:
 
 @dataclass(frozen=True, slots=True)
 class WorkingOrder:
-    """An order the venue has taken and `filled` so far, in contracts."""
+    """An order the venue has taken and `filled` so far, in contracts.
+
+    `stop_after` is the wall time in seconds from its first execution until its stop stands: 0 at once, None never.
+    """
 
     order: TradeOrder
     order_id: str
     filled: Decimal = Decimal(0)
+    stop_after: float | None = 0.0
 
     @property
     def remaining(self) -> Decimal:
@@ -104,6 +108,22 @@ class WorkingOrder:
     def needs_position(self) -> bool:
         """Whether it makes sense only while there is a position: all but an opening order nothing of which filled."""
         return self.order.action in ("ADD", "REDUCE", "CLOSE") or self.filled > 0
+
+
+@dataclass(frozen=True, slots=True)
+class LateStop:
+    """A stop that the position should have and has not: it comes `seconds` of wall time after `since`, which is None
+    until somebody has looked at the clock; never when `seconds` is None."""
+
+    stop_loss: Decimal
+    seconds: float | None
+    since: datetime | None = None
+
+    def is_due(self, wall_now: datetime) -> bool:
+        """Whether its time has come, or the clock was set back behind its beginning."""
+        if self.seconds is None or self.since is None:
+            return False
+        return not self.since <= wall_now < self.since + timedelta(seconds=self.seconds)
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from decisions.messages import FundingPayment, TradeFill
 
-from .holdings import Books, HeldPosition, WorkingOrder
+from .holdings import Books, HeldPosition, LateStop, WorkingOrder
 from .market import Quote
 from .terms import cash_up
 
@@ -27,7 +27,7 @@ class VenueState:
 
     `counter` is the number of identifiers given out, `seen` maps each client order id ever received to the venue's
     order id, `resting` is by client order id, everything else by symbol. `recent` are the executions and funding
-    payments of the last day of market time, oldest first.
+    payments of the last day of market time, oldest first; `late_stops` the stops that positions should have by now.
     """
 
     account_id: str
@@ -38,6 +38,7 @@ class VenueState:
     quotes: dict[str, Quote] = field(default_factory=dict)
     seen: dict[str, str] = field(default_factory=dict)
     recent: list[Outgoing] = field(default_factory=list)
+    late_stops: dict[str, LateStop] = field(default_factory=dict)
 
     def to_json(self, *, with_seen: bool = True) -> dict[str, Any]:
         """A dictionary of plain JSON types that `from_json` turns into an equal state, once `seen` is put back."""
@@ -95,6 +96,11 @@ class VenueState:
         held, quote = self.positions.get(working.order.symbol), self.quotes[working.order.symbol]
         leverage = held.leverage if held is not None else working.order.leverage
         return cash_up(working.remaining * quote.instrument.ct_val * working.limit_price / leverage)
+
+
+def own_number(account_id: str, identifier: str) -> str:
+    """What tells an identifier from the account's others: the same in every account to which the same happened."""
+    return identifier.removeprefix(f"{account_id}-")
 
 
 def _time_of(message: Outgoing) -> datetime:

@@ -39,24 +39,24 @@ def _with_a_trade(path: Path) -> Ledger:
 
 def test_a_reopened_ledger_has_the_same_account(tmp_path: Path) -> None:
     ledger = _with_a_trade(tmp_path / "ledger.sqlite3")
-    account, offsets, waiting = ledger.account(), ledger.offsets(), ledger.unpublished()
+    account, offsets, waiting = ledger.account(), ledger.offsets(), ledger.outbox.unpublished()
     ledger.close()
     again = _open(tmp_path / "ledger.sqlite3", start_equity=5)
     assert again.start_equity == D(10000)
     assert again.account().to_state() == account.to_state()
     assert set(again.account().state.seen) == {"order0", "order1", "order2"}
     assert again.offsets() == offsets == {"trade:orders": "2-1"}
-    assert again.unpublished() == waiting
+    assert again.outbox.unpublished() == waiting
     assert len(waiting) == 3
 
 
 def test_what_is_published_is_not_offered_again(tmp_path: Path) -> None:
     ledger = _with_a_trade(tmp_path / "ledger.sqlite3")
-    first, second, third = ledger.unpublished()
-    ledger.mark_published(second[0])
-    assert ledger.unpublished() == [third]
+    first, second, third = ledger.outbox.unpublished()
+    ledger.outbox.mark_published(second[0])
+    assert ledger.outbox.unpublished() == [third]
     ledger.close()
-    assert _open(tmp_path / "ledger.sqlite3").unpublished() == [third]
+    assert _open(tmp_path / "ledger.sqlite3").outbox.unpublished() == [third]
     assert len({envelope.msg_id for _, _, envelope in (first, second, third)}) == 3
 
 
@@ -88,7 +88,7 @@ def test_history_can_only_be_appended(tmp_path: Path, table: str, statement: str
 
 def test_a_failed_commit_leaves_nothing_behind(tmp_path: Path) -> None:
     ledger = _with_a_trade(tmp_path / "ledger.sqlite3")
-    account, waiting = ledger.account(), ledger.unpublished()
+    account, waiting = ledger.account(), ledger.outbox.unpublished()
     fill = account.on_order(order("REDUCE", 1, client_order_id="new"), wall_now=WALL)[0]
     with pytest.raises(sqlite3.IntegrityError):
         ledger.commit(
@@ -99,7 +99,7 @@ def test_a_failed_commit_leaves_nothing_behind(tmp_path: Path) -> None:
             bad_entries=0,
             wall_now=WALL,
         )
-    assert ledger.unpublished() == waiting
+    assert ledger.outbox.unpublished() == waiting
     assert ledger.offsets() == {"trade:orders": "2-1"}
     assert "new" not in ledger.account().state.seen
 

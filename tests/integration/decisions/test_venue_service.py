@@ -41,7 +41,8 @@ from decisions.messages import (
 from decisions.sandbox.ledger import Ledger
 from decisions.sandbox.ledger_report import read_ledger
 from decisions.sandbox.venue import VenueTerms
-from decisions.sandbox.venue_service import BATCH, VenueService
+from decisions.sandbox.venue_reader import BATCH
+from decisions.sandbox.venue_service import VenueService
 from orchestrator_project.streams import connect_reader, publish_many
 from tests.unit.decisions.venue_scene import BAR, BTC, ETH, INSTRUMENT, START, WALL, D, order
 

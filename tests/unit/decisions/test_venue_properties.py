@@ -1,4 +1,4 @@
-"""What holds for every sequence of bars, orders and cancels."""
+"""What holds for every sequence of bars, orders and cancels, whatever goes wrong by a fault plan."""
 
 import json
 from collections import defaultdict
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decisions.messages import FundingPayment, TradeCancel, TradeFill
-from decisions.sandbox.venue import Bar, Funding, VenueAccount
+from decisions.sandbox.venue import NO_FAULTS, Bar, FaultPlan, Funding, VenueAccount
 from tests.unit.decisions.venue_scene import BAR, BTC, ETH, START, WALL, D, order, quote
 
 TICK = Decimal("0.1")
@@ -70,6 +70,19 @@ scripts = st.integers(1, 40).flatmap(
 )
 
 
+shares = st.sampled_from([0.0, 0.3, 1.0])
+plans = st.just(NO_FAULTS) | st.builds(
+    lambda seed, reject, partial, cancelled, late, never: FaultPlan(
+        seed=seed,
+        reject=reject / 2,
+        partial_fill={"share": partial, "cancel_rest": cancelled},
+        late_stop={"share": late, "seconds": 90},
+        no_stop=never / 2,
+    ),
+    st.integers(0, 1000), shares, shares, shares, shares, shares,
+)  # fmt: skip
+
+
 @dataclass
 class Market:
     """Turns drawn numbers into bars and orders around the price of the moment."""
@@ -125,8 +138,9 @@ class Market:
         return lambda account: account.on_cancel(cancel)
 
 
-def _account() -> VenueAccount:
+def _account(plan: FaultPlan) -> VenueAccount:
     account = VenueAccount.opened(account_id="test", start_equity=D(10000))
+    account.faults = plan
     for symbol, price in Market().prices.items():
         account.on_bar(quote(START, price, symbol))
     return account
@@ -138,9 +152,11 @@ def _signed_size(fill: TradeFill) -> Decimal:
 
 
 @settings(max_examples=200, deadline=None)
-@given(scripts)
-def test_money_sizes_and_identifiers_are_consistent_after_every_step(script: list[dict[str, Any]]) -> None:
-    account, market = _account(), Market()
+@given(scripts, plans)
+def test_money_sizes_and_identifiers_are_consistent_after_every_step(
+    script: list[dict[str, Any]], plan: FaultPlan
+) -> None:
+    account, market = _account(plan), Market()
     balance, held, identifiers = D(10000), defaultdict[str, Decimal](Decimal), set[str]()
     for drawn in script:
         for report in market.step(drawn, account)(account):
@@ -159,12 +175,14 @@ def test_money_sizes_and_identifiers_are_consistent_after_every_step(script: lis
             symbol: size for symbol, size in held.items() if size
         }
         assert all(size >= 0 for size in held.values())
+        account.place_late_stops(WALL + (market.now - START) / 5)
+        assert account.state.late_stops.keys() <= account.state.positions.keys()
 
 
 @settings(max_examples=150, deadline=None)
-@given(scripts)
-def test_an_order_advances_to_one_end_and_never_beyond_its_size(script: list[dict[str, Any]]) -> None:
-    account, market = _account(), Market()
+@given(scripts, plans)
+def test_an_order_advances_to_one_end_and_never_beyond_its_size(script: list[dict[str, Any]], plan: FaultPlan) -> None:
+    account, market = _account(plan), Market()
     filled, ended = defaultdict[str, Decimal](Decimal), set[str]()
     for drawn in script:
         for report in market.step(drawn, account)(account):
@@ -181,25 +199,30 @@ def test_an_order_advances_to_one_end_and_never_beyond_its_size(script: list[dic
 
 
 @settings(max_examples=150, deadline=None)
-@given(scripts, st.data())
-def test_an_account_written_down_at_any_moment_has_the_same_future(script: list[dict[str, Any]], data: Any) -> None:
+@given(scripts, plans, st.data())
+def test_an_account_written_down_at_any_moment_has_the_same_future(
+    script: list[dict[str, Any]], plan: FaultPlan, data: Any
+) -> None:
     moment = data.draw(st.integers(0, len(script)))
-    account, twin, market = _account(), _account(), Market()
+    account, twin, market = _account(plan), _account(plan), Market()
     for number, drawn in enumerate(script):
         if number == moment:
             written = json.dumps(twin.to_state())
             twin = VenueAccount.from_state(json.loads(written))
+            twin.faults = plan
             assert json.dumps(twin.to_state()) == written
         step = market.step(drawn, account)
         assert step(account) == step(twin)
+        wall = WALL + (market.now - START) / 5
+        assert account.place_late_stops(wall) == twin.place_late_stops(wall)
         assert account.position_update(market.now) == twin.position_update(market.now)
     assert account.to_state() == twin.to_state()
 
 
 @settings(max_examples=100, deadline=None)
-@given(scripts)
-def test_an_order_sent_again_changes_nothing(script: list[dict[str, Any]]) -> None:
-    account, market = _account(), Market()
+@given(scripts, plans)
+def test_an_order_sent_again_changes_nothing(script: list[dict[str, Any]], plan: FaultPlan) -> None:
+    account, market = _account(plan), Market()
     for drawn in script:
         step = market.step(drawn, account)
         step(account)
