@@ -9,6 +9,7 @@ from django.http import HttpRequest
 
 from decisions import (
     admin_pages,  # noqa: F401 - registers what the pages show of one another
+    block_admin,  # noqa: F401 - registers how a person lifts an instrument's block
     calendar,
     models,
     risk_admin,  # noqa: F401 - registers the page of the risk state and what people may do there
@@ -68,6 +69,13 @@ register(
     date_hierarchy="created_at",
 )  # fmt: skip
 register(
+    models.OrderTransition,
+    list_display=("at", "order", "from_status", "to_status", "cause"),
+    list_filter=("from_status", "to_status"),
+    search_fields=("cause", "order__client_order_id", "order__symbol"),
+    date_hierarchy="at",
+)
+register(
     models.Fill,
     list_display=(
         "filled_at", "symbol", "intent", "side", "status", "price", "size", "fee_usd", "pnl_usd", "exit_reason",
@@ -99,7 +107,16 @@ register(
     search_fields=("symbol", "detail"),
     date_hierarchy="market_time",
 )
-register(models.PositionReport, list_display=("account", "as_of", "received_at"))
+register(models.PositionReport, list_display=("account", "as_of", "received_at", "reconciled_at"))
+register(
+    models.Discrepancy,
+    list_display=(
+        "first_told_at", "symbol", "kind", "ours", "theirs", "last_told_at", "told", "resolved_at", "resolution",
+    ),
+    list_filter=("kind", "symbol", "told", ("resolved_at", admin.EmptyFieldListFilter)),
+    search_fields=("symbol", "resolution"),
+    date_hierarchy="first_told_at",
+)  # fmt: skip
 register(
     models.InstrumentBlock,
     list_display=("symbol", "reason", "started_at", "ended_at", "ended_by"),

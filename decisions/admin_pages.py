@@ -66,6 +66,7 @@ ORDERS = (
     "created_at", "action", "kind", "order_type", "size", "filled_size", "limit_price", "stop_loss", "take_profit",
     "status", "reason",
 )  # fmt: skip
+TRANSITIONS = ("at", "from_status", "to_status", "cause")
 FILLS = (
     "filled_at", "intent", "status", "price", "size", "fee_usd", "pnl_usd", "exit_reason", "reject_reason",
 )  # fmt: skip
@@ -156,6 +157,7 @@ def order_page(order: Order) -> Iterator[Section]:
     """What was made of the order."""
     title = f"{order.action} {plain(order.size)} {order.symbol}: {order.status}".replace("_", " ")
     yield Notice(title=title, text=order.reason, tone=tone_of(order.status))
+    yield table_of("Its life", order.transitions.order_by("id"), *TRANSITIONS)
     yield table_of("Decision", [order.cycle] if order.cycle else [], *CYCLES)
     yield _verdicts([order.decision_id])
     yield table_of("Fills", order.fills.order_by("id"), *FILLS)

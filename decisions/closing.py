@@ -16,11 +16,14 @@ from django.conf import settings
 from django.db import transaction
 
 from decisions import context, exposure, orders, outbox
-from decisions.clock import now_for_record, wall_now
+from decisions.clock import is_ahead, now_for_record, older_than, wall_now
 from decisions.messages import MarketSnapshot, Position
 from decisions.models import Order, OrderKind, OrderStatus
 from decisions.notices import publish
+from decisions.rounds import on_its_own
 from journal.models import Trade
+from orchestrator_project import streams
+from orchestrator_project.crash_points import reached
 from risk import gate
 from risk import services as risk
 from risk.models import RiskAction, RiskState
@@ -72,7 +75,7 @@ def close(state: RiskState, position: gate.Position, kind: OrderKind, reason: st
     publish(judged.notices)
     if not judged.verdict.approved:
         against = "; ".join(result.reason for result in judged.verdict.refusals)
-        outbox.record_alert("CRITICAL", "close_refused", f"Closing {position.symbol} was refused", against, "None")
+        _tell_refused(position.symbol, against)
         return None
     order = Order.objects.create(
         kind=kind,
@@ -88,10 +91,32 @@ def close(state: RiskState, position: gate.Position, kind: OrderKind, reason: st
         judged_price=_price(position.symbol, snapshot),
         notional_usd=position.notional_usd,
         reason=reason,
+        streams_life=_streams_life(),
         expires_at=orders.expiry("market", now),
     )
     transaction.on_commit(lambda: _send_now(order.pk))
     return order
+
+
+def _tell_refused(symbol: str, against: str) -> None:
+    outbox.record_alert_at_most(
+        REMINDER,
+        "CRITICAL",
+        "close_refused",
+        title=f"Closing {symbol} was refused",
+        detail=against,
+        action_taken="None",
+        about={"symbol": symbol},
+    )
+
+
+def _streams_life() -> str:
+    """Empty while Redis is away: a close is written all the same, and goes out when Redis is back."""
+    try:
+        return streams.life(outbox.redis_client())
+    except redis.RedisError as error:
+        log.warning("a close is written while Redis is away: %s", error)
+        return ""
 
 
 def _snapshot(symbol: str) -> MarketSnapshot | None:
@@ -139,31 +164,54 @@ def _price(symbol: str, snapshot: MarketSnapshot | None) -> Decimal:
 
 
 def _send_now(order_id: int) -> None:
+    reached("close_written")
     try:
         send(order_id)
     except redis.RedisError as error:
         log.warning("order %s waits for the sweeper: %s", order_id, error)
 
 
-@transaction.atomic
 def send(order_id: int) -> None:
-    """Put a pending close on the stream, once however often it is called; end it when it is past its expiry."""
+    """Put a pending close on the stream, once however often it is called; end it when it is past its expiry.
+
+    One that may have gone out before Redis was emptied is not sent again: nobody knows what became of it. Not to be
+    called in a transaction.
+    """
+    _note_life(order_id)
+    _send(order_id)
+
+
+def _note_life(order_id: int) -> None:
+    """A close that was written while Redis was away belongs to the life of the streams in which it is first tried. That
+    is known for good before it is: what dies after the sending finds out whether Redis was emptied since."""
+    without = Order.objects.filter(pk=order_id, status=OrderStatus.PENDING, streams_life="")
+    if without.exists():
+        life = streams.life(outbox.redis_client())
+        with transaction.atomic(durable=True):
+            without.update(streams_life=life)
+
+
+@transaction.atomic
+def _send(order_id: int) -> None:
     risk.lock_state()
     order = Order.objects.select_for_update().get(pk=order_id)
-    if order.status != OrderStatus.PENDING:
+    if not orders.surely_unsent(order):
         return
-    entry_id = orders.was_sent(order)
-    if entry_id is None and orders.expired(order, now_for_record()):
+    if orders.expired(order, now_for_record()) or is_ahead(order.created_at, wall_now()):
         orders.end(order, OrderStatus.EXPIRED, f"expired at {order.expires_at:%H:%M:%S} before it was sent")
         return
-    orders.mark_sent(order, entry_id or orders.send(order))
+    reached("before_close_send")
+    entry_id = orders.send(order)
+    reached("close_on_stream")
+    orders.mark_sent(order, entry_id)
 
 
 def send_what_is_left() -> None:
     """Send, or end, the closes that a dead process left behind."""
     pending = Order.objects.filter(status=OrderStatus.PENDING, cycle__isnull=True)
     for order_id in pending.order_by("id").values_list("id", flat=True):
-        send(order_id)
+        with on_its_own("sending a close"):
+            send(order_id)
 
 
 # --- a person's close-all ---------------------------------------------------------------------------------------------
@@ -185,6 +233,7 @@ def go_on_closing_all() -> None:
                 title=f"{position.symbol} is not closed yet",
                 detail=f"The close-all by {action.by} has not closed {position.size.normalize():f} contracts",
                 action_taken="Another market order goes out",
+                about={"symbol": position.symbol},
             )
             close(state, position, OrderKind.CLOSE_ALL, f"close all: {action.reason}", now_for_record())
 
@@ -202,9 +251,12 @@ def _still_to_close(action: RiskAction, symbol: str) -> bool:
     venue knows counts when its close came to nothing: what is there after a filled close, or was not there before, is
     an old report or somebody else's new position.
     """
-    tried = Order.objects.filter(kind=OrderKind.CLOSE_ALL, symbol=symbol, created_at__gte=action.created_at)
+    now = wall_now()
+    tried = Order.objects.filter(kind=OrderKind.CLOSE_ALL, symbol=symbol)
+    if not is_ahead(action.created_at, now):  # else the clock was set back, and the stamps of before tell no order
+        tried = tried.filter(created_at__gte=action.created_at)
     newest = tried.order_by("-id").first()
-    if exit_in_flight(symbol) or (newest is not None and wall_now() - newest.created_at < pause()):
+    if exit_in_flight(symbol) or (newest is not None and not older_than(newest.created_at, pause(), now)):
         return False
     ours = context.open_trade_of(symbol) is not None
     return ours or (newest is not None and newest.status != OrderStatus.FILLED)

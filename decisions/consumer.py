@@ -3,7 +3,10 @@
 A message's effect and its inbox row are one transaction; the stream entry is acknowledged after the commit. A message
 that cannot be read or applied is kept whole with the reason, told, and acknowledged: it stops nothing. One that fails
 for a passing reason (the database is away, the fill before it is still on its way) stays unacknowledged and is tried
-again, at most five times.
+again, at most five times. An execution that is booked already, which position updates and redeliveries bring, is
+acknowledged without a word.
+
+Of several consumers one at a time reads the account's streams (see `decisions.turn`); all read the others.
 """
 
 import json
@@ -13,11 +16,20 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from time import monotonic
 from typing import Any
+from uuid import uuid4
 
 import redis
-from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections, connection, transaction
+from django.db import (
+    DatabaseError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    close_old_connections,
+    connection,
+    transaction,
+)
 
-from decisions import commands, fills, market_data, outbox, positions
+from decisions import commands, fills, funding, market_data, outbox, positions
 from decisions.messages import (
     MARKET_ALERTS,
     MARKET_SNAPSHOTS,
@@ -37,23 +49,31 @@ from decisions.messages import (
     decode,
     parse,
 )
-from decisions.models import DeadLetter
+from decisions.models import DeadLetter, InboxMessage
 from decisions.refusals import AlreadyBooked, CannotBook, OutOfTurn
-from orchestrator_project.streams import Entry, GroupReader
+from orchestrator_project.crash_points import reached
+from orchestrator_project.group_reader import Entry, GroupReader
 
 GROUP = "orchestrator"
 STREAMS = (MARKET_SNAPSHOTS, MARKET_ALERTS, TRADE_FILLS, TRADE_POSITIONS, SYSTEM_ALERTS)
+ACCOUNT_STREAMS = (TRADE_FILLS, TRADE_POSITIONS)
+"""What comes on them takes effect in the order in which the venue said it."""
 MOST_DELIVERIES = 5
 ALERT_INTERVAL = timedelta(minutes=1)
+SHORTEST_PAUSE = 0.1
+LONGEST_PAUSE = 2.0
+"""Seconds before a look at servers that are away: from look to look twice as long."""
 OUT_OF_TURN_PAUSE = 1.0
 """Seconds after which an execution that came too early is tried again."""
-PASSING = (OperationalError, InterfaceError, redis.RedisError)
+PASSING = (OperationalError, InterfaceError, InternalError, redis.RedisError)
+"""Operational errors are Postgres's restarts, terminated sessions, deadlocks and serialization failures; an internal
+one is a transaction that turned read-only, on a server that is being switched over. Redis's LOADING, READONLY and OOM
+are its own kinds or plain response errors."""
 
 HANDLERS: Mapping[type[Message], Callable[[Any], None]] = {
     MarketSnapshot: market_data.record_snapshot,
     MarketAlert: market_data.record_alert,
-    TradeFill: fills.book_fill,
-    FundingPayment: fills.book_funding,
+    FundingPayment: funding.book,
     SystemCommand: commands.carry_out,
 }
 
@@ -72,7 +92,9 @@ def handle(entry: Entry) -> None:
         if entry.deliveries < MOST_DELIVERIES:
             raise
         bury(entry, str(error))
-    except (BadMessage, AlreadyBooked, CannotBook) as error:
+    except AlreadyBooked as error:
+        log.info("%s %s is booked already: %s", entry.stream, entry.entry_id, error)
+    except (BadMessage, CannotBook) as error:
         bury(entry, str(error))
 
 
@@ -80,13 +102,20 @@ def handle(entry: Entry) -> None:
 def _apply(entry: Entry, envelope: Envelope, message: Message) -> None:
     first = _remember(entry, envelope)
     if first is None:
-        if isinstance(message, PositionUpdate):
-            positions.take_in(message, told_at=envelope.timestamp)
-        else:
-            HANDLERS[type(message)](message)
+        _carry_out(entry, envelope, message)
     elif first != (entry.stream, entry.entry_id):
-        raise AlreadyBooked(f"message {envelope.msg_id} came before, as entry {first[1]} of {first[0]}")
+        raise CannotBook(f"message {envelope.msg_id} came before, as entry {first[1]} of {first[0]}")
     # else this very entry took effect before, and only its acknowledgement was lost
+    reached("effect_written")
+
+
+def _carry_out(entry: Entry, envelope: Envelope, message: Message) -> None:
+    if isinstance(message, PositionUpdate):
+        positions.take_in(message, told_at=envelope.timestamp)
+    elif isinstance(message, TradeFill):
+        fills.book_fill(message, last_try=entry.deliveries >= MOST_DELIVERIES)
+    else:
+        HANDLERS[type(message)](message)
 
 
 def _remember(entry: Entry, envelope: Envelope) -> tuple[str, str] | None:
@@ -148,6 +177,7 @@ class Consumer:
     def __init__(self, reader: GroupReader) -> None:
         self.reader = reader
         self.stopping = threading.Event()
+        self.pause = SHORTEST_PAUSE
 
     def stop(self) -> None:
         """End after the entry at hand."""
@@ -179,12 +209,16 @@ class Consumer:
                 self.reader.take_back(entries[place + 1 :])
                 raise
             self.reader.acknowledge(entry)
+            self.pause = SHORTEST_PAUSE
+            reached("entry_acknowledged")
         return len(entries)
 
     def _handle_one(self, entry: Entry) -> None:
         close_old_connections()
+        reached("entry_read")
         try:
             handle(entry)
+            reached("effect_committed")
         except OutOfTurn:
             raise
         except PASSING as error:
@@ -197,15 +231,26 @@ class Consumer:
             bury(entry, f"{type(error).__name__}: {error}")
 
     def _wait_until_servers_answer(self) -> None:
-        """So that an outage does not use up the tries of what waits."""
-        pause, began = 0.1, monotonic()
-        while not self.stopping.wait(pause):
+        """So that an outage does not use up the tries of what waits.
+
+        Servers that answer may still refuse what the entry at hand writes, as on a full disk: until an entry has been
+        acknowledged the pauses stay as long as they have become.
+        """
+        began = monotonic()
+        while not self.stopping.wait(self.pause):
+            self.pause = min(self.pause * 2, LONGEST_PAUSE)
             try:
-                close_old_connections()
-                connection.ensure_connection()
-                self.reader.client.ping()
+                _write_to_servers(self.reader.client)
+                break
             except (DatabaseError, InterfaceError, redis.RedisError):
-                pause = min(pause * 2, 5)
                 continue
-            log.info("the servers answer again after %.1f s", monotonic() - began)
-            return
+        log.info("the servers answer again after %.1f s", monotonic() - began)
+
+
+def _write_to_servers(client: redis.Redis) -> None:
+    """Write as the next entry will, and take it back. Raises what a server raises that is away or takes no writes."""
+    close_old_connections()
+    with transaction.atomic():
+        InboxMessage.objects.create(msg_id=f"look {uuid4()}", stream="", entry_id="", type="")
+        transaction.set_rollback(True)
+    client.ping()

@@ -19,8 +19,9 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from kombu.exceptions import OperationalError as BrokerError
 
-from decisions.clock import wall_now
+from decisions.clock import AHEAD, older_than, wall_now
 from decisions.models import DecisionCycle, Outcome, State
+from orchestrator_project.crash_points import reached
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,8 @@ LEASE_MARGIN_SECONDS = 15
 _CLAIM = """
 WITH soon AS (SELECT set_config('synchronous_commit', 'off', true) AS set)
 UPDATE decision_cycles SET claim = %s, claimed_until = %s, attempts = attempts + 1, updated_at = %s FROM soon
-WHERE soon.set = 'off' AND id = %s AND state = %s AND (claimed_until IS NULL OR claimed_until <= %s)
+WHERE soon.set = 'off' AND id = %s AND state = %s AND created_at BETWEEN %s AND %s
+AND (claimed_until IS NULL OR claimed_until <= %s OR claimed_until > %s)
 RETURNING decision_cycles.*
 """
 """A claim does not wait for the disk: one that a crash of Postgres forgets is work done again, and nothing worse."""
@@ -47,6 +49,24 @@ RETURNING decision_cycles.*
 
 class ClaimLost(Exception):
     """Somebody else has the cycle now: whatever was worked out for it is to be dropped."""
+
+
+def length() -> timedelta:
+    """A decision cycle in wall time: the sandbox's bars pass faster, but never faster than work can be done."""
+    if not settings.SANDBOX:
+        return timedelta(seconds=settings.DECISION_CYCLE_SECONDS)
+    return max(timedelta(seconds=float(settings.SANDBOX_BAR_SECONDS)), timedelta(seconds=60))
+
+
+def is_stale(cycle: DecisionCycle, now: datetime) -> bool:
+    """Whether the cycle's time is over: what it would decide belongs to a slot that is gone. `now` is wall time."""
+    return older_than(cycle.created_at, length(), now)
+
+
+def is_claimed(cycle: DecisionCycle, now: datetime) -> bool:
+    """Whether somebody works on it. A claim that ends later than any can is of a clock that was set back since, and
+    over. `now` is wall time."""
+    return cycle.claimed_until is not None and now < cycle.claimed_until <= now + lease(cycle.state) + AHEAD
 
 
 def lease(state: str) -> timedelta:
@@ -81,6 +101,7 @@ def _create_one(instrument: str, slot_at: datetime, *, busy: bool) -> DecisionCy
             cycle.save(force_insert=True)
     except IntegrityError:  # another beat was quicker
         return None
+    reached("cycle_created")
     return None if busy else cycle
 
 
@@ -99,11 +120,15 @@ def _send(task: str, cycle_id: int) -> None:
 
 
 def claim(cycle_id: int, state: State) -> DecisionCycle | None:
-    """Take the cycle's current stage, if it is in `state` and nobody has it."""
-    now = wall_now()
-    taken = list(DecisionCycle.objects.raw(_CLAIM, [uuid4(), now + lease(state), now, cycle_id, state, now]))
+    """Take the cycle's current stage, if it is in `state`, nobody has it and it is not stale: a message that waited
+    through an outage starts no work late."""
+    now, longest = wall_now(), lease(state)
+    of_its_time = [now - length(), now + AHEAD]
+    free = [now, now + longest + AHEAD]
+    taken = list(DecisionCycle.objects.raw(_CLAIM, [uuid4(), now + longest, now, cycle_id, state, *of_its_time, *free]))
     if not taken:
         return None
+    reached("stage_claimed")
     taken[0].work_began = monotonic()
     return taken[0]
 
@@ -128,6 +153,7 @@ def release(cycle: DecisionCycle, error: BaseException) -> None:
 
 def _write(cycle: DecisionCycle, **fields: Any) -> None:
     worked = round((monotonic() - cycle.work_began) * 1000, 3)
+    reached("before_stage_saved")
     stage_ms = {**cycle.stage_ms, cycle.state: cycle.stage_ms.get(cycle.state, 0) + worked}
     fields = {**fields, "stage_ms": stage_ms, "claim": None, "claimed_until": None, "updated_at": wall_now()}
     mine = DecisionCycle.objects.filter(pk=cycle.pk, state=cycle.state, claim=cycle.claim)
@@ -135,6 +161,7 @@ def _write(cycle: DecisionCycle, **fields: Any) -> None:
         raise ClaimLost(f"cycle {cycle.pk} left {cycle.state} meanwhile")
     for name, value in fields.items():
         setattr(cycle, name, value)
+    reached("stage_saved")
 
 
 def end_by_order(decision_id: UUID, outcome: Outcome, reason: str) -> None:

@@ -1,15 +1,16 @@
 """What the gate is shown of the account: positions, live orders, correlations, as its own values."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import cast
 
+from django.conf import settings
 from django.db.models import Q
 from django.db.models.functions import Extract
 
-from decisions import messages
-from decisions.clock import wall_now
+from decisions import context, messages
+from decisions.clock import AHEAD, wall_now
 from decisions.correlation import WINDOW, Prices, correlation
 from decisions.models import LIVE, MarketRecord, Order, OrderStatus
 from journal.models import Trade
@@ -17,28 +18,42 @@ from risk import gate, sizing
 
 
 def positions(reported: Sequence[messages.Position]) -> list[gate.Position]:
-    """Our open trades, and what the venue holds beyond them.
+    """Our open trades, and what the venue holds beyond them: an instrument that is held both ways counts both ways.
 
     Our record changes in the same transaction as the order that changes it, so no moment exists in which an order has
     ended and its position is not there yet. Each is valued at the venue's mark where there is one, and where the venue
     holds more of it than we know, the venue's size counts: a limit is not passed and a close leaves nothing behind.
     """
-    by_symbol = {position.symbol: position for position in reported}
+    held: dict[tuple[str, str], messages.Position] = {(each.symbol, _direction(each)): each for each in reported}
+    marks = {position.symbol: position.mark_price for position in reported}
     trades = list(Trade.objects.filter(status=Trade.Status.OPEN))
-    ours = [_from_trade(trade, by_symbol.get(trade.symbol)) for trade in trades]
-    known = {trade.symbol for trade in trades}
-    return ours + [_from_venue(position) for position in reported if position.symbol not in known]
+    ours = [_from_trade(trade, held.pop((trade.symbol, trade.direction), None), marks) for trade in trades]
+    return ours + [_from_venue(position) for position in held.values()]
 
 
-def _from_trade(trade: Trade, reported: messages.Position | None) -> gate.Position:
-    price = reported.mark_price if reported else trade.entry_price
-    same_side = reported is not None and (reported.pos_side == "long") == (trade.direction == Trade.Direction.LONG)
-    size = max(trade.open_size, reported.size) if reported is not None and same_side else trade.open_size
+def for_an_exit(positions: Sequence[gate.Position], symbol: str) -> Sequence[gate.Position]:
+    """The positions with one side only of an instrument that is held both ways: ours, else the larger. An exit leaves
+    one position, and must not be refused because there is another."""
+    sides = [position for position in positions if position.symbol == symbol]
+    if len(sides) < 2:
+        return positions
+    trade = context.open_trade_of(symbol)
+    ours = [side for side in sides if trade is not None and side.direction == trade.direction]
+    left = max(ours or sides, key=lambda side: side.notional_usd)
+    return [position for position in positions if position.symbol != symbol or position is left]
+
+
+def _direction(position: messages.Position) -> gate.Direction:
+    return "LONG" if position.pos_side == "long" else "SHORT"
+
+
+def _from_trade(trade: Trade, reported: messages.Position | None, marks: Mapping[str, Decimal]) -> gate.Position:
+    size = trade.open_size if reported is None else max(trade.open_size, reported.size)
     return gate.Position(
         symbol=trade.symbol,
         direction="LONG" if trade.direction == Trade.Direction.LONG else "SHORT",
         size=size,
-        notional_usd=sizing.notional(size, price, trade.ct_val),
+        notional_usd=sizing.notional(size, marks.get(trade.symbol, trade.entry_price), trade.ct_val),
         stop_loss=trade.stop_loss,
         take_profit=trade.take_profit,
     )
@@ -47,7 +62,7 @@ def _from_trade(trade: Trade, reported: messages.Position | None) -> gate.Positi
 def _from_venue(position: messages.Position) -> gate.Position:
     return gate.Position(
         symbol=position.symbol,
-        direction="LONG" if position.pos_side == "long" else "SHORT",
+        direction=_direction(position),
         size=position.size,
         notional_usd=position.notional_usd,
         stop_loss=position.stop_loss,
@@ -60,13 +75,16 @@ def live_orders() -> list[gate.PendingOrder]:
 
     An exit that nobody knows about and that the venue may execute no more stands in no other exit's way.
     """
-    lost_exits = Q(reduce_only=True, status=OrderStatus.UNKNOWN, expires_at__lt=wall_now())
+    now, longest = wall_now(), timedelta(seconds=settings.ORDER_TTL_MARKET_SECONDS)
+    # Exits are market orders: one that expires later than any can was written before the clock was set back.
+    past = Q(expires_at__lt=now) | Q(expires_at__gt=now + longest + AHEAD)
+    lost_exits = Q(past, reduce_only=True, status=OrderStatus.UNKNOWN)
     return [
         gate.PendingOrder(
             symbol=order.symbol,
             direction="LONG" if order.pos_side == "long" else "SHORT",
             action=cast("gate.Action", order.action),
-            notional_usd=order.notional_usd * (order.size - order.filled_size) / order.size,
+            notional_usd=order.notional_usd * max(order.size - order.filled_size, Decimal(0)) / order.size,
             reduce_only=order.reduce_only,
         )
         for order in Order.objects.filter(status__in=LIVE).exclude(lost_exits)

@@ -1,70 +1,72 @@
-"""What the venue says of orders and positions, booked once.
+"""What the venue says of orders and executions, booked once.
 
-Each function runs in the transaction that also notes the message in the inbox, under the account's lock. A fill that
-was booked before, whatever message brings it, changes nothing.
+Each function runs in a transaction, under the account's lock; the consumer's also notes the message in the inbox. A
+fill that was booked before, whatever message brings it, changes nothing.
+
+Nothing that changed hands is lost: an execution that names an order we have no row of, or that fits no position on its
+last try, is kept whole and waits. `settle_waiting` books it when its order or the execution before it has come.
 """
 
-from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal
 
-from decisions import context, cycles, orders, outbox
-from decisions.clock import wall_now
-from decisions.messages import FundingPayment as FundingMessage
-from decisions.messages import MarketSnapshot, TradeFill
-from decisions.models import Fill, FundingPayment, Order, OrderKind, OrderStatus, Outcome
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Sum
+
+from decisions import alerts, cycles, executions, funding, orders, outbox
+from decisions.clock import older_than, wall_now
+from decisions.executions import ENTRIES, REMINDER
+from decisions.messages import TradeFill
+from decisions.models import Fill, Order, OrderStatus, Outcome
 from decisions.notices import publish
-from decisions.refusals import AlreadyBooked, CannotBook, OutOfTurn, refuse_future
+from decisions.refusals import UNUSABLE, AlreadyBooked, CannotBook, OutOfTurn, refuse_future
 from journal import services as journal
 from journal.models import Trade
 from risk import services as risk
+from risk.models import RiskState
 
-TOLERATED_DIFFERENCE_USD = Decimal("0.01")
-
-DIRECTION: Mapping[str, Literal["LONG", "SHORT"]] = {"long": "LONG", "short": "SHORT"}
-
-RANK = {
-    OrderStatus.PENDING: 0,
-    OrderStatus.SENT: 1,
-    OrderStatus.UNKNOWN: 1,
-    OrderStatus.ACCEPTED: 2,
-    OrderStatus.PARTIALLY_FILLED: 3,
-    OrderStatus.REJECTED: 4,
-    OrderStatus.EXPIRED: 4,
-    OrderStatus.CANCELLED: 4,
-    OrderStatus.FILLED: 5,
-}
-"""An order's status only rises, however its messages are reordered."""
+LONGEST_WAIT = timedelta(days=1)
+"""Wall time after which an execution that fits nowhere is given up: by then the position updates have told all that
+there was to tell besides."""
 
 
-def book_fill(message: TradeFill) -> None:
+def book_fill(message: TradeFill, *, last_try: bool = False) -> None:
     """Book one `trade_fill`: on the trade what changed hands, on the order and its cycle what became of them.
 
-    Raises `AlreadyBooked`, `CannotBook`, and `OutOfTurn` for an execution that may fit later.
+    Raises `AlreadyBooked` for a fill that was booked before, `CannotBook` for one that contradicts the record, and
+    `OutOfTurn` for an execution that may fit later. On the `last_try` that is kept instead, and waits.
     """
-    message = message.model_copy(
-        update={"fee_usd": _cash_flow(message.fee_usd), "pnl_usd": _cash_flow(message.pnl_usd)}
-    )
+    message = _quantised(message)
     refuse_future("fill", message.filled_at)
     state = risk.lock_state()
-    if Fill.objects.filter(fill_id=message.fill_id).exists():
-        raise AlreadyBooked(f"fill {message.fill_id} is booked already")
+    _refuse_repetition(message)
     order = _order_of(message)
-    trade = _book_execution(message, order) if message.executed else None
-    _keep(message, order, trade)
-    if order is not None:
-        _update_order(order, message, trade)
-    elif message.decision_id is not None:
-        outbox.record_alert(
-            "WARN",
-            "unknown_order",
-            f"{message.status} for an order we do not know",
-            f"client order id {message.client_order_id} on {message.symbol}",
-            "Kept; it is booked on the open trade where there is one",
-        )
-    if trade is not None and trade.status == Trade.Status.CLOSED:
-        publish(risk.on_trade_closed(state))
+    if order is None and message.executed and _names_an_order(message):
+        _keep(message, None, None, waits=True)
+        return
+    trade, waits = None, False
+    try:
+        trade = executions.book(message, order, last_try=last_try) if message.executed else None
+    except OutOfTurn as error:
+        if not last_try:
+            raise
+        waits = True
+        _tell_out_of_turn(message, error)
+    _keep(message, order, trade, waits=waits)
+    if order is None and message.decision_id is not None:
+        _tell_unknown_order("WARN", message, "Kept; it is about no order of ours")
+    _conclude(state, message, order, trade)
+
+
+def _quantised(message: TradeFill) -> TradeFill:
+    """Cash flows as the books have them: quantised here, once, so that every sum is exact from here."""
+    return message.model_copy(update={"fee_usd": _cash_flow(message.fee_usd), "pnl_usd": _cash_flow(message.pnl_usd)})
+
+
+def _cash_flow(amount: Decimal | None) -> Decimal | None:
+    return None if amount is None else amount.quantize(journal.MONEY_STEP)
 
 
 def _order_of(message: TradeFill) -> Order | None:
@@ -83,155 +85,198 @@ def _order_of(message: TradeFill) -> Order | None:
     return order
 
 
-def _book_execution(message: TradeFill, order: Order | None) -> Trade:
-    trade = context.open_trade_of(message.symbol)
-    try:
-        if message.intent in ("open", "add"):
-            return _enter(message, order, trade)
-        return _leave(message, order, trade)
-    except journal.ImpossibleExecution as error:
-        raise OutOfTurn(str(error)) from error
+def _names_an_order(message: TradeFill) -> bool:
+    return message.decision_id is not None and message.client_order_id is not None
 
 
-def _cash_flow(amount: Decimal | None) -> Decimal | None:
-    """A cash flow as the books have it: quantised here, once, so that every sum is exact from here."""
-    return None if amount is None else amount.quantize(journal.MONEY_STEP)
+def _conclude(state: RiskState, message: TradeFill, order: Order | None, trade: Trade | None) -> None:
+    """What follows from a fill for its order, its cycle and the count of losses."""
+    if order is not None:
+        _tell_overfilled(order, message)
+        _update_order(order, message, trade)
+    if trade is not None and message.intent in ENTRIES:
+        funding.take_in(trade)
+    if trade is not None and (trade.status == Trade.Status.CLOSED or _may_have_reopened(message, trade)):
+        publish(risk.on_trade_closed(state))
 
 
-def _execution(message: TradeFill, exit_reason: str = "") -> journal.Execution:
-    if message.fill_price is None or message.fill_size is None or message.fee_usd is None:
-        raise CannotBook("an execution without its figures")
-    return journal.Execution(
-        symbol=message.symbol,
-        direction=DIRECTION[message.pos_side],
-        price=message.fill_price,
-        size=message.fill_size,
-        fee_usd=message.fee_usd,
-        pnl_usd=message.pnl_usd,
-        at=message.filled_at,
-        exit_reason=exit_reason,
+def _may_have_reopened(message: TradeFill, trade: Trade) -> bool:
+    return message.intent in ENTRIES and trade.exit_value > 0
+
+
+# --- the row ----------------------------------------------------------------------------------------------------------
+
+FIGURES = (
+    "client_order_id", "symbol", "pos_side", "side", "intent", "status", "price", "size", "fee_usd", "pnl_usd",
+    "cumulative_size", "exit_reason", "filled_at",
+)  # fmt: skip
+"""What makes two messages of one fill id the same fill; the venue's other identifiers and texts may be told in some
+messages only."""
+
+
+def _row(message: TradeFill) -> dict[str, Any]:
+    return {
+        "client_order_id": message.client_order_id or "",
+        "venue_order_id": message.order_id or "",
+        "algo_id": message.algo_id or "",
+        "symbol": message.symbol,
+        "pos_side": message.pos_side,
+        "side": message.side,
+        "intent": message.intent,
+        "status": message.status,
+        "price": _stored(message.fill_price),
+        "size": _stored(message.fill_size),
+        "fee_usd": message.fee_usd,
+        "pnl_usd": message.pnl_usd,
+        "cumulative_size": _stored(message.cumulative_size),
+        "exit_reason": message.exit_reason or "",
+        "reject_reason": message.reject_reason or "",
+        "filled_at": message.filled_at,
+    }
+
+
+def _stored(figure: Decimal | None) -> Decimal | None:
+    """A price or size as the database keeps it."""
+    return None if figure is None else figure.quantize(journal.PRICE_STEP)
+
+
+def _keep(message: TradeFill, order: Order | None, trade: Trade | None, *, waits: bool) -> None:
+    waiting = message.model_dump(mode="json") if waits else None
+    Fill.objects.create(fill_id=message.fill_id, order=order, trade=trade, waiting=waiting, **_row(message))
+
+
+def _refuse_repetition(message: TradeFill) -> None:
+    known = Fill.objects.filter(fill_id=message.fill_id).first()
+    if known is None:
+        return
+    told = _row(message)
+    different = [f"{name} {getattr(known, name)}" for name in FIGURES if getattr(known, name) != told[name]]
+    if different:
+        raise CannotBook(f"fill {message.fill_id} came before with {', '.join(different)}")
+    raise AlreadyBooked(f"fill {message.fill_id} is booked already")
+
+
+# --- what waits -------------------------------------------------------------------------------------------------------
+
+
+def settle_waiting(now: datetime) -> None:
+    """Book the executions that were kept and whose time has come: their order has appeared, or what was missing before
+    them. One of an order that does not appear within `CONFIRM_TIMEOUT_SECONDS` is booked as what the venue did by
+    itself, and told. One that cannot be booked costs the others nothing, and is given up after `LONGEST_WAIT`. `now` is
+    wall time. May run twice at once.
+    """
+    waiting = Fill.objects.filter(waiting__isnull=False).order_by("filled_at", "id")
+    for fill_id in list(waiting.values_list("pk", flat=True)):
+        try:
+            with transaction.atomic():
+                _settle(fill_id, now)
+        except UNUSABLE as error:
+            with transaction.atomic():
+                _still_waits(fill_id, now, error)
+
+
+def _settle(fill_id: int, now: datetime) -> None:
+    state = risk.lock_state()
+    fill = Fill.objects.filter(pk=fill_id, waiting__isnull=False).first()
+    if fill is None:
+        return  # somebody else was quicker
+    message = TradeFill.model_validate(fill.waiting)
+    overdue, order = _overdue(fill, now), _order_of(message)
+    if order is None and _names_an_order(message) and not overdue:
+        return
+    trade = executions.book(message, order, last_try=overdue)
+    Fill.objects.filter(pk=fill.pk).update(waiting=None, order=order, trade=trade)
+    if order is None and _names_an_order(message):
+        _tell_unknown_order("CRITICAL", message, "Booked as what the venue did by itself")
+    _conclude(state, message, order, trade)
+
+
+def _overdue(fill: Fill, now: datetime) -> bool:
+    return older_than(fill.created_at, timedelta(seconds=settings.CONFIRM_TIMEOUT_SECONDS), now)
+
+
+def _still_waits(fill_id: int, now: datetime, error: Exception) -> None:
+    """What could not be booked is told once it is overdue, and waits on, but not for ever."""
+    risk.lock_state()
+    fill = Fill.objects.filter(pk=fill_id, waiting__isnull=False).first()
+    if fill is None or not _overdue(fill, now):
+        return
+    if now - fill.created_at <= LONGEST_WAIT:  # a stamp that lies ahead has not waited for so long
+        _tell_out_of_turn(fill, error)
+        return
+    Fill.objects.filter(pk=fill.pk).update(waiting=None)
+    outbox.record_alert_at_most(
+        REMINDER,
+        "CRITICAL",
+        "fill_given_up",
+        title=f"An execution of {fill.symbol} never fitted the record",
+        detail=f"fill {fill.fill_id}: {error}",
+        action_taken="Its money is in the books, and on no trade",
+        about={"symbol": fill.symbol},
     )
 
 
-def _exit_reason(message: TradeFill, order: Order | None) -> str:
-    """Why contracts left, as the trade has it. To the venue every exit that we send is a signal; one that no decision
-    asked for, but a person or the protection, is `manual`."""
-    if order is not None and order.kind != OrderKind.DECISION and message.exit_reason in (None, "signal"):
-        return "manual"
-    return message.exit_reason or ""
-
-
-def _enter(message: TradeFill, order: Order | None, trade: Trade | None) -> Trade:
-    execution, plan = _execution(message), _plan(message, order)
-    if trade is None:
-        return journal.open_trade(execution, plan)
-    if trade.direction != execution.direction:
-        raise OutOfTurn(f"an entry {execution.direction} while {trade} is open")
-    if message.intent == "open" and order is not None and trade.decision_id != order.decision_id:
-        raise OutOfTurn(f"an opening while {trade} is open")
-    begins_an_addition = order is None or (trade.decision_id != order.decision_id and order.filled_size == 0)
-    return journal.enlarge_trade(trade, execution, plan, new_stop=begins_an_addition)
-
-
-def _leave(message: TradeFill, order: Order | None, trade: Trade | None) -> Trade:
-    execution = _execution(message, _exit_reason(message, order))
-    if trade is None or trade.direction != execution.direction:
-        raise OutOfTurn(f"an exit of {message.symbol} {message.pos_side}, which is not open in the record")
-    difference = journal.shrink_trade(trade, execution, _indicators_now(message.symbol))
-    if difference > TOLERATED_DIFFERENCE_USD:
-        outbox.record_alert(
-            "WARN",
-            "pnl_difference",
-            f"P&L of {message.symbol} differs from ours by {difference} USD",
-            f"fill {message.fill_id}: the venue says {message.pnl_usd}",
-            "The venue's figure is booked",
-        )
-    return trade
-
-
-def _plan(message: TradeFill, order: Order | None) -> journal.EntryPlan:
-    """Why the position was entered: from the order's cycle, or almost nothing for an entry that was not ours."""
-    confirmed = wall_now() if message.stop_confirmed else None
-    if order is None or order.cycle is None or order.cycle.decision is None or order.cycle.snapshot is None:
-        return journal.EntryPlan(
-            ct_val=_ct_val(message.symbol),
-            stop_loss=None,
-            take_profit=None,
-            origin=Trade.Origin.RECONCILED,
-            stop_confirmed_at=confirmed,
-        )
-    cycle, decision, snapshot = order.cycle, order.cycle.decision, order.cycle.snapshot
-    return journal.EntryPlan(
-        ct_val=Decimal(snapshot["instrument"]["ct_val"]),
-        stop_loss=order.stop_loss,
-        take_profit=order.take_profit,
-        leverage=order.leverage,
-        size_pct=order.size_pct and order.size_pct.quantize(Decimal("0.0001")),
-        decision_id=order.decision_id,
-        playbook_version=cycle.playbook_version,
-        strategy_used=decision["strategy_used"],
-        confidence=Decimal(str(decision["confidence"])).quantize(Decimal("0.001")),
-        market_regime=snapshot["regime"] or "",
-        reasoning=decision["reasoning"],
-        indicators=snapshot["indicators"],
-        research=cycle.research,
-        venue_order_id=message.order_id or "",
-        stop_confirmed_at=confirmed,
+def _tell_out_of_turn(told: TradeFill | Fill, error: Exception) -> None:
+    outbox.record_alert_at_most(
+        REMINDER,
+        "CRITICAL",
+        "out_of_turn",
+        title=f"An execution of {told.symbol} does not fit the record",
+        detail=f"fill {told.fill_id}: {error}",
+        action_taken="Kept; it is booked as soon as it fits",
+        about={"symbol": told.symbol},
     )
 
 
-def _ct_val(symbol: str) -> Decimal:
-    record = context.newest_snapshot(symbol)
-    if record is None:
-        raise CannotBook(f"contract terms of {symbol} are not known: no snapshot has come in")
-    return MarketSnapshot.model_validate(record.payload).instrument.ct_val
-
-
-def _indicators_now(symbol: str) -> dict[str, Any] | None:
-    record = context.newest_snapshot(symbol)
-    return None if record is None else record.payload["indicators"]
-
-
-def _keep(message: TradeFill, order: Order | None, trade: Trade | None) -> None:
-    Fill.objects.create(
-        fill_id=message.fill_id,
-        order=order,
-        trade=trade,
-        client_order_id=message.client_order_id or "",
-        venue_order_id=message.order_id or "",
-        algo_id=message.algo_id or "",
-        symbol=message.symbol,
-        pos_side=message.pos_side,
-        side=message.side,
-        intent=message.intent,
-        status=message.status,
-        price=message.fill_price,
-        size=message.fill_size,
-        fee_usd=message.fee_usd,
-        pnl_usd=message.pnl_usd,
-        cumulative_size=message.cumulative_size,
-        exit_reason=message.exit_reason or "",
-        reject_reason=message.reject_reason or "",
-        filled_at=message.filled_at,
+def _tell_unknown_order(severity: Literal["WARN", "CRITICAL"], message: TradeFill, action_taken: str) -> None:
+    outbox.record_alert_at_most(
+        REMINDER,
+        severity,
+        "unknown_order",
+        title=f"{message.status} for an order we do not know",
+        detail=f"client order id {message.client_order_id} on {message.symbol}",
+        action_taken=action_taken,
+        about={"symbol": message.symbol, "severity": severity},
     )
 
 
 # --- the order and its cycle ------------------------------------------------------------------------------------------
 
 
+def _tell_overfilled(order: Order, message: TradeFill) -> None:
+    """Tell of an order of which more was executed than it asked for. Called when the fill's row is there."""
+    filled = message.cumulative_size or Decimal(0)
+    if message.executed and order.filled_size > 0:
+        filled = max(filled, Fill.objects.filter(order=order).aggregate(total=Sum("size"))["total"] or filled)
+    if filled > order.size:
+        alerts.record_once(
+            "CRITICAL",
+            "overfilled",
+            {"order": order.client_order_id},
+            title=f"More was executed than {order} asked for",
+            detail=f"fill {message.fill_id}: {filled.normalize():f} of {order.size.normalize():f} contracts",
+            action_taken="Booked: it has happened",
+        )
+
+
 def _update_order(order: Order, message: TradeFill, trade: Trade | None) -> None:
     status = OrderStatus(message.status)
-    if RANK[status] > RANK[OrderStatus(order.status)]:
-        order.status = status
-    order.filled_size = max(order.filled_size, message.cumulative_size or Decimal(0))
-    order.venue_order_id = order.venue_order_id or message.order_id or ""
-    order.reason = message.reject_reason or order.reason
-    order.trade = trade or order.trade
-    order.sent_at = order.sent_at or wall_now()  # the venue was quicker than the note of the sending
-    if order.status in orders.ENDED and order.ended_at is None:
-        order.ended_at = wall_now()
-    order.save(update_fields=["status", "filled_size", "venue_order_id", "reason", "trade", "sent_at", "ended_at"])
+    fields = {
+        "filled_size": max(order.filled_size, message.cumulative_size or Decimal(0)),
+        "venue_order_id": order.venue_order_id or message.order_id or "",
+        "reason": message.reject_reason or order.reason,
+        "trade": trade or order.trade,
+        "sent_at": order.sent_at or wall_now(),  # the venue was quicker than the note of the sending
+    }
+    if not orders.move(order, status, cause=_cause(message), **fields):
+        for name, value in fields.items():
+            setattr(order, name, value)
+        order.save(update_fields=list(fields))
     _end_cycle(order, status, message.reject_reason or "")
+
+
+def _cause(message: TradeFill) -> str:
+    return f"fill {message.fill_id}: {message.reject_reason or message.status}"
 
 
 def _end_cycle(order: Order, status: OrderStatus, reason: str) -> None:
@@ -248,41 +293,3 @@ def _end_cycle(order: Order, status: OrderStatus, reason: str) -> None:
         cycles.end_by_order(order.decision_id, *unfilled[status])
     elif order.order_type == "limit":
         cycles.end_by_order(order.decision_id, Outcome.ORDER_WORKING, "the limit order rests at the venue")
-
-
-def book_funding(message: FundingMessage) -> None:
-    """Book one `funding_payment` on the open trade, or on the last closed one for a payment that came late."""
-    refuse_future("funding payment", message.paid_at)
-    state = risk.lock_state()
-    if FundingPayment.objects.filter(funding_id=message.funding_id).exists():
-        raise AlreadyBooked(f"funding {message.funding_id} is booked already")
-    amount_usd = message.amount_usd.quantize(journal.MONEY_STEP)
-    trade = (
-        Trade.objects.filter(
-            symbol=message.symbol, direction=DIRECTION[message.pos_side], opened_at__lte=message.paid_at
-        )
-        .exclude(closed_at__lt=message.paid_at - timedelta(seconds=1))
-        .order_by("-opened_at")
-        .first()
-    )
-    FundingPayment.objects.create(
-        funding_id=message.funding_id,
-        trade=trade,
-        symbol=message.symbol,
-        pos_side=message.pos_side,
-        amount_usd=amount_usd,
-        rate=message.rate,
-        paid_at=message.paid_at,
-    )
-    if trade is None:
-        outbox.record_alert(
-            "WARN",
-            "funding_without_trade",
-            f"Funding on {message.symbol} without a trade",
-            f"{amount_usd} USD at {message.paid_at:%Y-%m-%d %H:%M}",
-            "Kept; it is in the books",
-        )
-        return
-    journal.book_funding(trade, amount_usd)
-    if trade.status == Trade.Status.CLOSED:  # its result is another one now
-        publish(risk.on_trade_closed(state))

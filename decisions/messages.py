@@ -9,7 +9,7 @@ with a reason that a person can act on, and nothing else, whatever the bytes are
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
@@ -36,8 +36,10 @@ TRADE_POSITIONS = "trade:positions"
 OPUS_DECISIONS = "opus:decisions"
 SYSTEM_ALERTS = "system:alerts"
 
-LONGEST_ENTRY = 256 * 1024
-"""Bytes. The largest honest message, a position update with a day of fills, is a tenth of it."""
+SMALLEST = Decimal("0.00000001")
+
+LONGEST_ENTRY = 768 * 1024
+"""Bytes. The largest honest message, a position update with 500 bytes for each fill of a day, has room for 1,500."""
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -58,6 +60,13 @@ def _time_of_day(value: Any) -> Any:
     """Refuse what pydantic would take for a moment though no sender means it: Unix seconds, as number or text."""
     if not isinstance(value, datetime) and not (isinstance(value, str) and ":" in value):
         raise ValueError("a time as ISO 8601 text was expected")
+    return value
+
+
+def _holdable(value: Decimal) -> Decimal:
+    """Refuse what would be zero, or grow, in a `numeric(20, 8)` column."""
+    if value < SMALLEST:
+        raise ValueError(f"less than {SMALLEST:f} cannot be kept")
     return value
 
 
@@ -84,7 +93,7 @@ Unbounded = Annotated[
 ]
 Number = Annotated[Unbounded, Field(gt=-(10**12), lt=10**12)]
 """What a `numeric(20, 8)` column holds."""
-Positive = Annotated[Number, Field(gt=0)]
+Positive = Annotated[Number, Field(gt=0), AfterValidator(_holdable)]
 NotNegative = Annotated[Number, Field(ge=0)]
 Time = Annotated[
     AwareDatetime,
@@ -123,7 +132,7 @@ class InstrumentSpecification(Message):
     ct_val: Positive
     lot_size: Positive
     min_size: Positive
-    tick_size: Positive
+    tick_size: Annotated[Number, Field(gt=0)]
 
 
 class Indicators(Message):
@@ -324,14 +333,49 @@ class OpenOrder(Message):
     expires_at: Time | None
 
 
+Recent = TradeFill | FundingPayment
+
+
+def read_recent(told: Iterable[Any]) -> tuple[tuple[Recent, ...], tuple[str, ...]]:
+    """The executions and payments among what was told, in its order, and what is wrong with each of the others."""
+    read: list[Recent] = []
+    faults = []
+    for place, each in enumerate(told):
+        try:
+            read.append(_read_one(each))
+        except ValidationError as error:
+            name = each.get("fill_id", each.get("funding_id")) if isinstance(each, Mapping) else None
+            faults.append(f"number {place + 1}, {name!r:.80}: {first_faults(error, 'value')}")
+    return tuple(read), tuple(faults)
+
+
+def _read_one(told: Any) -> Recent:
+    if isinstance(told, FundingPayment) or (isinstance(told, Mapping) and "funding_id" in told):
+        return FundingPayment.model_validate(told)
+    return TradeFill.model_validate(told)
+
+
 class PositionUpdate(Message):
-    """`position_update`: the whole account at `as_of`, with the executions and funding of the last 24 hours."""
+    """`position_update`: the whole account at `as_of`, with the executions and funding of the last 24 hours.
+
+    One of these that cannot be read does not cost us the update: what is wrong with it is among the `recent_faults`.
+    """
 
     positions: tuple[Position, ...]
     account: AccountState
     open_orders: tuple[OpenOrder, ...]
-    recent_fills: tuple[TradeFill | FundingPayment, ...]
+    recent_fills: tuple[Recent, ...]
+    recent_faults: Annotated[tuple[str, ...], Field(exclude=True)] = ()
     as_of: Time
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_recent_one_by_one(cls, value: Any) -> Any:
+        told = value.get("recent_fills") if isinstance(value, Mapping) else None
+        if not isinstance(told, (list, tuple)):
+            return value
+        read, faults = read_recent(told)
+        return {**value, "recent_fills": read, "recent_faults": faults}
 
 
 # --- people, and what we tell them ----------------------------------------------------------------------------------

@@ -162,7 +162,8 @@ class ModelCall(models.Model):
         db_table = "model_calls"
         indexes = (
             models.Index(F("created_at").desc(), name="idx_call_created"),
-            models.Index(fields=["market_time"], name="idx_call_market_time"),
+            # With the cost: what a day has cost so far is asked in every cycle, and the calls are long rows.
+            models.Index(fields=["market_time"], include=["cost_usd"], name="idx_call_market_time"),
             models.Index(fields=["model", "purpose"], name="idx_call_model"),
         )
         constraints = (
@@ -347,6 +348,11 @@ class Order(models.Model):
     status = models.CharField(max_length=20, choices=OrderStatus, default=OrderStatus.PENDING)
     reason = models.TextField(blank=True)
     entry_id = models.CharField(max_length=40, blank=True, help_text="Its entry on trade:orders.")
+    streams_life = models.CharField(
+        max_length=36,
+        blank=True,
+        help_text="The life of the streams it was written in: an emptied Redis begins another.",
+    )
     expires_at = models.DateTimeField(help_text="Wall time for market orders, market time for limit orders.")
     created_at = models.DateTimeField(auto_now_add=True)
     sent_at = models.DateTimeField(null=True)
@@ -378,6 +384,26 @@ class Order(models.Model):
         return f"{self.action} {self.size.normalize():f} {self.symbol}"
 
 
+class OrderTransition(models.Model):
+    """One step in the life of an order: from what to what, when, and why. Only ever added."""
+
+    order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="transitions")
+    from_status = models.CharField(max_length=20, choices=OrderStatus)
+    to_status = models.CharField(max_length=20, choices=OrderStatus)
+    cause = models.TextField()
+    at = models.DateTimeField(help_text="Wall time.")
+
+    class Meta:
+        db_table = "order_transitions"
+        constraints = (
+            one_of("transition_from", "from_status", OrderStatus.values),
+            one_of("transition_to", "to_status", OrderStatus.values),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.from_status} -> {self.to_status}"
+
+
 class Fill(models.Model):
     """A message about an order or an exit, kept once by its fill id, with what was booked of it."""
 
@@ -400,11 +426,15 @@ class Fill(models.Model):
     exit_reason = models.CharField(max_length=30, blank=True)
     reject_reason = models.TextField(blank=True)
     filled_at = models.DateTimeField()
+    waiting = models.JSONField(
+        null=True, help_text="The whole message of an execution whose order is not known yet: it is not booked so far."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         db_table = "fills"
         indexes = (
+            models.Index(fields=["id"], condition=Q(waiting__isnull=False), name="idx_fill_waiting"),
             models.Index(F("filled_at").desc(), name="idx_fill_filled"),
             models.Index(fields=["symbol"], name="idx_fill_symbol"),
             models.Index(fields=["client_order_id"], name="idx_fill_client_order"),
@@ -481,12 +511,59 @@ class PositionReport(models.Model):
     told_at = models.DateTimeField(help_text="When the venue sent it, wall time.")
     payload = models.JSONField()
     received_at = models.DateTimeField()
+    recent_fills = models.JSONField(default=list, help_text="What the update told of the last 24 hours.")
+    reconciled_at = models.DateTimeField(null=True, help_text="When the record was last compared with the venue.")
 
     class Meta:
         db_table = "position_reports"
 
     def __str__(self) -> str:
         return f"positions as of {self.as_of:%Y-%m-%d %H:%M}"
+
+
+class Discrepancy(models.Model):
+    """The record and the venue differ about an instrument: since when, by what, and what became of it."""
+
+    class Kind(models.TextChoices):
+        POSITION_WITHOUT_TRADE = "position_without_trade"
+        TRADE_WITHOUT_POSITION = "trade_without_position"
+        SIZE = "size"
+        DIRECTION = "direction"
+        BOTH_SIDES = "both_sides"
+
+    symbol = models.CharField(max_length=30)
+    kind = models.CharField(max_length=30, choices=Kind)
+    ours = models.CharField(max_length=200, blank=True)
+    theirs = models.CharField(max_length=200, blank=True)
+    first_told_at = models.DateTimeField(help_text="When the first report that showed it came in, wall time.")
+    last_told_at = models.DateTimeField(help_text="When the newest report that showed it came in.")
+    told = models.BooleanField(default=False, help_text="Whether a person was told.")
+    resolved_at = models.DateTimeField(null=True)
+    resolution = models.TextField(blank=True)
+
+    class Meta:
+        db_table = "discrepancies"
+        verbose_name_plural = "discrepancies"
+        indexes = (models.Index(F("first_told_at").desc(), name="idx_discrepancy_told"),)
+        constraints = (
+            models.UniqueConstraint(
+                fields=["symbol", "kind"], condition=Q(resolved_at__isnull=True), name="discrepancy_once"
+            ),
+            one_of(
+                "discrepancy_kind",
+                "kind",
+                [
+                    "position_without_trade",
+                    "trade_without_position",
+                    "size",
+                    "direction",
+                    "both_sides",
+                ],
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.symbol}: {self.kind}"
 
 
 class InstrumentBlock(models.Model):

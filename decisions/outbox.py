@@ -12,7 +12,7 @@ from typing import Any, Literal
 import redis
 from django.db import transaction
 
-from decisions.clock import wall_now
+from decisions.clock import wall_now, younger
 from decisions.messages import (
     OPUS_DECISIONS,
     SYSTEM_ALERTS,
@@ -27,6 +27,7 @@ from decisions.messages import (
 )
 from decisions.models import OutboxMessage
 from orchestrator_project import streams
+from orchestrator_project.crash_points import reached
 
 SOURCE = "orchestrator"
 log = logging.getLogger(__name__)
@@ -76,10 +77,15 @@ def record_alert_at_most(
     title: str,
     detail: str,
     action_taken: str,
+    about: Mapping[str, str] | None = None,
 ) -> None:
-    """The same, unless one of the category was recorded within the last `every` of wall time."""
-    if not OutboxMessage.objects.filter(category=category, created_at__gt=wall_now() - every).exists():
-        record_alert(severity, category, title, detail, action_taken)
+    """The same, unless one of the category was recorded within the last `every` of wall time; with `about` given, one
+    about the same. It goes along as the metadata."""
+    told = OutboxMessage.objects.filter(younger("created_at", every, wall_now()), category=category)
+    if about is not None:
+        told = told.filter(metadata=dict(about))
+    if not told.exists():
+        record_alert(severity, category, title, detail, action_taken, metadata=about)
 
 
 def record_decision(decision: OpusDecision, metadata: Mapping[str, Any]) -> None:
@@ -127,5 +133,7 @@ def _publish(waiting: Sequence[OutboxMessage]) -> None:
         )
         for message in waiting
     ]
+    reached("before_publish")
     streams.publish_many(redis_client(), envelopes)
+    reached("published")
     OutboxMessage.objects.filter(pk__in=[message.pk for message in waiting]).update(sent_at=wall_now())

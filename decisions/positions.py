@@ -1,82 +1,130 @@
-"""Position updates: the account's history, its risk at once, and what they reveal of stops and orders."""
+"""Position updates: the account's history, its risk at once, and what they reveal of fills, orders and stops."""
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
-from django.db import transaction
+from django.conf import settings
 
-from decisions import fills, orders, outbox, protection
-from decisions.clock import wall_now
-from decisions.messages import PositionUpdate, TradeFill
-from decisions.models import Order, OrderStatus, PositionReport
+from decisions import cycles, orders, protection, recent_fills
+from decisions.clock import is_ahead, wall_now
+from decisions.messages import OpenOrder, PositionUpdate, Recent, TradeFill
+from decisions.models import LIVE, Order, OrderStatus, OrderTransition, Outcome, PositionReport
 from decisions.notices import publish
-from decisions.refusals import AlreadyBooked, CannotBook, refuse_future
+from decisions.refusals import refuse_future
 from journal.models import AccountUpdate
 from risk import services as risk
+from risk.models import RiskState
 
-REMINDER = timedelta(hours=1)
+NOT_THERE = "the venue knows nothing of it, and it has expired"
 
 
 def take_in(message: PositionUpdate, told_at: datetime) -> None:
-    """Keep the newest positions and judge the account. An update older than the newest changes nothing.
+    """Keep the newest positions, judge the account, and book what we have missed. An update older than the newest
+    changes nothing.
 
     `told_at` is when the venue sent it: of two updates as of the same bar, the later told is the newer.
     """
     refuse_future("positions", message.as_of)
     state = risk.lock_state()
-    newest = PositionReport.objects.filter(account=risk.ACCOUNT).first()
-    if newest is not None and (message.as_of, told_at) < (newest.as_of, newest.told_at):
+    newest = PositionReport.objects.filter(account=risk.ACCOUNT).defer("payload", "recent_fills").first()
+    if newest is not None and _is_older(message, told_at, newest):
         return
+    everything = message.model_dump(mode="json")
     PositionReport.objects.update_or_create(
         account=risk.ACCOUNT,
         defaults={
             "as_of": message.as_of,
             "told_at": told_at,
-            "payload": message.model_copy(update={"recent_fills": ()}).model_dump(mode="json"),
+            "payload": {**everything, "recent_fills": []},
+            "recent_fills": everything["recent_fills"],
             "received_at": wall_now(),
         },
     )
+    _judge_account(state, message)
+    recent_fills.tell_unreadable(message)
+    refused = recent_fills.book(recent_fills.not_booked(message.recent_fills))
+    protection.compare_stops(message)
+    _resolve_orders(message, min(told_at, wall_now()), refused)  # its clock makes its word no newer than it is
+    protection.close_the_unprotected(state)
+
+
+def _is_older(message: PositionUpdate, told_at: datetime, newest: PositionReport) -> bool:
+    """Whether we have a newer one. A stamp from before the wall clock was set back tells nothing."""
+    if message.as_of != newest.as_of:
+        return message.as_of < newest.as_of and not _from_before_the_step(newest.as_of)
+    return told_at < newest.told_at and not is_ahead(newest.told_at, wall_now())
+
+
+def _from_before_the_step(as_of: datetime | None) -> bool:
+    """Whether an account's time lies ahead because the wall clock was set back since. The sandbox's market clock is
+    nobody's to set."""
+    return as_of is not None and not settings.SANDBOX and is_ahead(as_of, wall_now())
+
+
+def _judge_account(state: RiskState, message: PositionUpdate) -> None:
     account = message.account
     AccountUpdate.objects.create(as_of=message.as_of, **dict(account))
     notices = risk.on_account_update(
-        state, equity=account.equity, net_transfers=account.net_transfers_usd, as_of=message.as_of
+        state,
+        equity=account.equity,
+        net_transfers=account.net_transfers_usd,
+        as_of=message.as_of,
+        clock_set_back=_from_before_the_step(state.equity_at),
     )
     publish(notices)
     if any(notice.severity == "CRITICAL" for notice in notices):
         orders.withdraw_openings("trading was halted")
-    protection.compare_stops(message)
-    _resolve_unanswered(message, told_at)
-    protection.close_the_unprotected(state)
 
 
-def _resolve_unanswered(message: PositionUpdate, told_at: datetime) -> None:
-    """What became of orders nobody knows about: booked from the recent fills, or expired when the venue has neither
-    fill nor order and can execute them no more."""
-    recent = [fill for fill in message.recent_fills if isinstance(fill, TradeFill)]
-    resting = {order.client_order_id for order in message.open_orders}
-    for order in Order.objects.filter(status=OrderStatus.UNKNOWN).select_related("cycle"):
-        if told := [fill for fill in recent if fill.client_order_id == order.client_order_id]:
-            for fill in told:
-                _book_once(fill)
-        elif order.client_order_id in resting:
-            if order.order_type == "limit":
-                Order.objects.filter(pk=order.pk, status=OrderStatus.UNKNOWN).update(status=OrderStatus.ACCEPTED)
-        elif order.expires_at <= (message.as_of if order.order_type == "limit" else told_at):
-            orders.end(order, OrderStatus.EXPIRED, "the venue knows nothing of it, and it has expired")
+# --- orders in flight -------------------------------------------------------------------------------------------------
 
 
-def _book_once(fill: TradeFill) -> None:
-    """Book a recent fill unless it is booked; one that contradicts the record must not cost us the whole update."""
-    try:
-        with transaction.atomic():
-            fills.book_fill(fill)
-    except AlreadyBooked:
+def _resolve_orders(message: PositionUpdate, told_at: datetime, refused: Collection[Recent]) -> None:
+    """What became of orders whose answer was lost: working when the venue lists them, over when it has neither order
+    nor unbooked fill and can execute them no more. An order that was just sent is left to its answer."""
+    resting = {order.client_order_id: order for order in message.open_orders}
+    unclear = {fill.client_order_id for fill in refused if isinstance(fill, TradeFill)}
+    for order in Order.objects.filter(status__in=LIVE).order_by("id"):
+        if order.client_order_id in resting:
+            _rests(order, resting[order.client_order_id])
+        elif order.client_order_id not in unclear and _is_over(order, message.as_of, told_at):
+            _expire(order)
+
+
+def _rests(order: Order, resting: OpenOrder) -> None:
+    if order.order_type != "limit" or order.status in (OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED):
         return
-    except CannotBook as error:
-        outbox.record_alert_at_most(
-            REMINDER,
-            "WARN",
-            "recent_fill_refused",
-            title=f"A recent fill of {fill.symbol} does not fit the record",
-            detail=f"fill {fill.fill_id}: {error}",
-            action_taken="Its order stays unknown",
-        )
+    working = OrderStatus.PARTIALLY_FILLED if order.filled_size > 0 else OrderStatus.ACCEPTED
+    known = {"sent_at": order.sent_at or wall_now(), "venue_order_id": order.venue_order_id or resting.order_id}
+    if orders.move(order, working, cause="the venue lists it among the open orders", **known):
+        cycles.end_by_order(order.decision_id, Outcome.ORDER_WORKING, "the limit order rests at the venue")
+
+
+def _is_over(order: Order, as_of: datetime, told_at: datetime) -> bool:
+    """Whether an order that the venue does not list can be executed no more."""
+    if order.order_type == "limit":
+        never_ended = (OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED)
+        if order.status == OrderStatus.UNKNOWN:
+            return order.expires_at <= as_of
+        return order.status in never_ended and order.expires_at < as_of
+    return order.status == OrderStatus.UNKNOWN and (order.expires_at <= told_at or _long_unknown(order, told_at))
+
+
+def _long_unknown(order: Order, told_at: datetime) -> bool:
+    """Whether a market order has been unknown for as long as it could live: its own stamps, and the one of this, may be
+    from before the wall clock was set back."""
+    declared = OrderTransition.objects.filter(order=order, to_status=OrderStatus.UNKNOWN).order_by("-id").first()
+    if declared is None:
+        return False
+    life = timedelta(seconds=settings.ORDER_TTL_MARKET_SECONDS)
+    return told_at - declared.at >= life or is_ahead(declared.at, wall_now())
+
+
+def _expire(order: Order) -> None:
+    if not orders.end(order, OrderStatus.EXPIRED, NOT_THERE):
+        return
+    if order.filled_size > 0:
+        filled = f"{order.filled_size.normalize():f} of {order.size.normalize():f} contracts"
+        cycles.end_by_order(order.decision_id, Outcome.TRADED, f"{order.action} filled: {filled}")
+    else:
+        cycles.end_by_order(order.decision_id, Outcome.ORDER_EXPIRED, NOT_THERE)

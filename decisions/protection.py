@@ -15,7 +15,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from decisions import alerts, closing, context, exposure, orders, outbox
-from decisions.clock import now_for_record, wall_now
+from decisions.clock import is_ahead, now_for_record, older_than, wall_now, younger
 from decisions.messages import Position, PositionUpdate
 from decisions.models import LIVE, Fill, Order, OrderKind, OrderStatus
 from journal.models import Trade
@@ -78,15 +78,20 @@ def _protects(position: Position, trade: Trade) -> bool:
 
 def _overdue(now: datetime) -> list[Trade]:
     unconfirmed = Trade.objects.filter(status=Trade.Status.OPEN, stop_confirmed_at__isnull=True).order_by("id")
-    return [trade for trade in unconfirmed if now - _unprotected_since(trade) >= _deadline()]
+    return [trade for trade in unconfirmed if older_than(_unprotected_since(trade, now), _deadline(), now)]
 
 
-def _unprotected_since(trade: Trade) -> datetime:
-    """Wall time. Further parts of the order that brought the stop put nothing off."""
+def _unprotected_since(trade: Trade, now: datetime) -> datetime:
+    """Wall time. Further parts of the order that brought the stop put nothing off, and neither does a stamp from
+    before the clock was set back."""
     entry = _newest_entry(trade)
     first = entry and entry.order_id and Fill.objects.filter(trade=trade, order_id=entry.order_id).earliest("id")
     filled = first or entry
-    return max(filled.created_at if filled else trade.created_at, trade.stop_lost_at or trade.created_at)
+    began = filled.created_at if filled else trade.created_at
+    if trade.stop_lost_at is None:
+        return began
+    known = [stamp for stamp in (began, trade.stop_lost_at) if not is_ahead(stamp, now)]
+    return max(known, default=began)
 
 
 def _newest_entry(trade: Trade) -> Fill | None:
@@ -134,18 +139,18 @@ def _leave_to_a_person(trade: Trade) -> None:
 def _tried_lately(trade: Trade) -> bool:
     """Whether the last attempt is too young to be followed by another."""
     attempts = Order.objects.filter(kind=OrderKind.PROTECTION, symbol=trade.symbol)
-    return attempts.filter(created_at__gt=wall_now() - closing.pause()).exists()
+    return attempts.filter(younger("created_at", closing.pause(), wall_now())).exists()
 
 
 def _still_filling(trade: Trade) -> bool:
     """Withdraw every entry of the instrument that may still fill. True while the venue's answer is waited for."""
     live = Order.objects.filter(symbol=trade.symbol, reduce_only=False, status__in=LIVE)
     for order in live:
-        if order.status == OrderStatus.PENDING and orders.was_sent(order) is None:
+        if orders.surely_unsent(order):
             orders.end(order, OrderStatus.EXPIRED, "the position it adds to has no stop and is being closed")
         elif order.cancel_asked_at is None:
             orders.withdraw(order, "the position has no confirmed stop and is being closed")
-    return live.filter(cancel_asked_at__gt=wall_now() - _deadline()).exists()
+    return live.filter(younger("cancel_asked_at", _deadline(), wall_now())).exists()
 
 
 def _close(state: RiskState, trade: Trade) -> None:

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 from django.conf import settings
+from django.db import DataError, IntegrityError
 
 from decisions.clock import wall_now
 
@@ -19,6 +20,11 @@ class CannotBook(ValueError):
 
 class OutOfTurn(CannotBook):
     """An execution that does not fit the position as it is recorded now: the one before it may be on its way still."""
+
+
+UNUSABLE = (ValueError, ArithmeticError, DataError, IntegrityError)
+"""What figures raise that have no place in the record, `CannotBook` among it, as opposed to a server that is away. Who
+catches it has a savepoint to go back to."""
 
 
 def refuse_future(what: str, at: datetime) -> None:

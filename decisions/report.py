@@ -17,7 +17,19 @@ from django.conf import settings
 from django.db.models import Count, Q, Sum
 
 from decisions.clock import wall_now
-from decisions.models import LIVE, DeadLetter, DecisionCycle, Fill, FundingPayment, ModelCall, Order, OrderStatus, State
+from decisions.models import (
+    LIVE,
+    DeadLetter,
+    DecisionCycle,
+    Discrepancy,
+    Fill,
+    FundingPayment,
+    InstrumentBlock,
+    ModelCall,
+    Order,
+    OrderStatus,
+    State,
+)
 from decisions.sandbox.ledger_report import read_ledger
 from journal.models import AccountUpdate, Trade
 
@@ -33,6 +45,7 @@ def report(*, wall_seconds: float | None = None) -> Report:
         "orders": _orders(),
         "fills": Fill.objects.filter(price__isnull=False).count(),
         "trades": _trades(),
+        "reconciliation": _reconciliation(),
         "books": books().as_dict(),
         "model": _model(),
         "dead_letters": DeadLetter.objects.count(),
@@ -81,6 +94,16 @@ def _trades() -> Report:
         "open": Trade.objects.filter(status=Trade.Status.OPEN).count(),
         "closed": sum(count for _, count in reasons),
         "by_exit_reason": dict(reasons.order_by("-count")),
+    }
+
+
+def _reconciliation() -> Report:
+    """What the record and the venue differ about, executions whose order is not known, and instruments that wait for a
+    person."""
+    return {
+        "discrepancies": Discrepancy.objects.filter(resolved_at__isnull=True).count(),
+        "waiting_fills": Fill.objects.filter(waiting__isnull=False).count(),
+        "blocked_instruments": InstrumentBlock.objects.filter(ended_at__isnull=True).count(),
     }
 
 

@@ -140,7 +140,7 @@ class ResumeForm(ReasonForm):
             del self.fields["rebase_peak"]
 
 
-def _by_hand(action: Callable[..., str], **given: Any) -> str:
+def _by_hand(action: Callable[..., str], _: RiskState, **given: Any) -> str:
     """Do it now, in the admin's name. What the facts stand against is told beside the form."""
     try:
         return action(source=RiskAction.Source.ADMIN, now=now_for_record(), **given)

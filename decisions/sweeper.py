@@ -1,6 +1,7 @@
 """The sweeper: finds what nobody works on any more, and has it go on or end.
 
-Postgres knows what is unfinished; the broker may have lost the message. Everything here may run twice at once.
+Postgres knows what is unfinished; the broker may have lost the message. Everything here may run twice at once, and
+nothing keeps the rest from being done.
 """
 
 import logging
@@ -10,46 +11,67 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
 
-from decisions import closing, cycles, orders, outbox
-from decisions.clock import market_now, wall_now
+from decisions import closing, cycles, fills, orders, outbox
+from decisions.clock import market_now, older, older_than, wall_now
 from decisions.models import DecisionCycle, Order, OrderStatus, Outcome, State
+from decisions.rounds import on_its_own
+from orchestrator_project.crash_points import reached
 from risk import services as risk
 
 MOST_ATTEMPTS = 3
 IDLE = timedelta(seconds=5)
 """How long a stage may wait unclaimed before it is woken again: longer than any queue is when workers are alive."""
+OUT = (State.CONFIRMING, State.JOURNALING)
+"""An order is out: its answer, or its silence, ends the cycle."""
 
 log = logging.getLogger(__name__)
 
 
 def sweep() -> None:
     """One round."""
-    outbox.relay()
+    reached("sweep_began")
     now = wall_now()
-    for cycle in DecisionCycle.objects.exclude(state=State.DONE).order_by("id"):
-        _look_at(cycle, now)
+    with on_its_own("publishing what is left"):
+        outbox.relay()
+    for cycle in _nobodys(now):
+        with on_its_own("looking after a cycle"):
+            _look_at(cycle, now)
+    with on_its_own("booking the fills that wait"):
+        fills.settle_waiting(now)
+    _end_the_answered()
     _declare_unknown(now)
-    _withdraw_expired_limits()
+    with on_its_own("asking again for withdrawals"):
+        _repeat_withdrawals(now)
     closing.send_what_is_left()
-    closing.go_on_closing_all()
+    with on_its_own("closing all"):
+        closing.go_on_closing_all()
 
 
-def cycle_length() -> timedelta:
-    """A decision cycle in wall time: the sandbox's bars pass faster, but never faster than work can be done."""
-    if not settings.SANDBOX:
-        return timedelta(seconds=settings.DECISION_CYCLE_SECONDS)
-    return max(timedelta(seconds=float(settings.SANDBOX_BAR_SECONDS)), timedelta(seconds=60))
+def abandon_stale() -> None:
+    """End the cycles whose time is over, so that they stand in the way of no new slot: what piled up during an outage
+    is left out."""
+    now = wall_now()
+    for cycle in _nobodys(now):
+        if cycles.is_stale(cycle, now):
+            with on_its_own("abandoning a cycle"):
+                _abandon(cycle, STALE)
+
+
+STALE = "older than a cycle"
+
+
+def _nobodys(now: datetime) -> list[DecisionCycle]:
+    """The open cycles that nobody works on and that wait for no answer of the venue."""
+    waiting = DecisionCycle.objects.exclude(state__in=[*OUT, State.DONE]).order_by("id")
+    return [cycle for cycle in waiting if not cycles.is_claimed(cycle, now)]
 
 
 def _look_at(cycle: DecisionCycle, now: datetime) -> None:
-    if cycle.state in (State.CONFIRMING, State.JOURNALING):
-        return  # an order is out: its answer, or its silence, ends the cycle
-    if cycle.claimed_until is not None and cycle.claimed_until > now:
-        return  # somebody works on it
-    too_old = now - cycle.created_at > cycle_length()
-    if too_old or cycle.attempts >= MOST_ATTEMPTS:
-        _abandon(cycle, "older than a cycle" if too_old else f"{cycle.attempts} attempts failed: {cycle.last_error}")
-    elif now - cycle.updated_at > IDLE or cycle.claimed_until is not None:
+    if cycles.is_stale(cycle, now):
+        _abandon(cycle, STALE)
+    elif cycle.attempts >= MOST_ATTEMPTS:
+        _abandon(cycle, f"{cycle.attempts} attempts failed: {cycle.last_error}")
+    elif older_than(cycle.updated_at, IDLE, now) or cycle.claimed_until is not None:
         log.info("waking cycle %s in %s", cycle.pk, cycle.state)
         with transaction.atomic():
             cycles.wake(cycle)
@@ -60,15 +82,13 @@ def _abandon(cycle: DecisionCycle, why: str) -> None:
     """End a cycle that sent no order; its order, if there is one, is not sent any more."""
     risk.lock_state()
     now = wall_now()
-    untouched = DecisionCycle.objects.filter(pk=cycle.pk, state=cycle.state).exclude(claimed_until__gt=now)
-    if not untouched.select_for_update().exists():
+    found = DecisionCycle.objects.filter(pk=cycle.pk, state=cycle.state).select_for_update().first()
+    if found is None or cycles.is_claimed(found, now):
         return  # another sweeper was quicker, or somebody works on it again
     order = Order.objects.select_for_update().filter(decision_id=cycle.decision_id).first()
-    if order is not None and (order.status != OrderStatus.PENDING or orders.was_sent(order)):
-        _note_sent(cycle, order)
+    if order is not None and not orders.surely_unsent(order):
+        _have_it_wait(cycle, order)
         return
-    if order is not None:
-        orders.end(order, OrderStatus.EXPIRED, f"its cycle was abandoned: {why}")
     DecisionCycle.objects.filter(pk=cycle.pk).update(
         state=State.DONE,
         outcome=Outcome.ABANDONED,
@@ -78,15 +98,28 @@ def _abandon(cycle: DecisionCycle, why: str) -> None:
         claimed_until=None,
         updated_at=now,
     )
+    if order is not None:
+        orders.end(order, OrderStatus.EXPIRED, f"its cycle was abandoned: {why}")
+    reached("cycle_abandoned")
 
 
-def _note_sent(cycle: DecisionCycle, order: Order) -> None:
-    """The order went out and only the note of it was lost."""
-    if entry_id := orders.was_sent(order):
-        orders.mark_sent(order, entry_id)
-    DecisionCycle.objects.filter(pk=cycle.pk, state=State.EXECUTING).update(
-        state=State.CONFIRMING, claim=None, claimed_until=None, updated_at=wall_now()
-    )
+def _have_it_wait(cycle: DecisionCycle, order: Order) -> None:
+    """The order is out, or over: its cycle waits for the answer, unless that is there."""
+    if not orders.end_its_cycle(order):
+        DecisionCycle.objects.filter(pk=cycle.pk, state=State.EXECUTING).update(
+            state=State.CONFIRMING, claim=None, claimed_until=None, updated_at=wall_now()
+        )
+
+
+def _end_the_answered() -> None:
+    """End the cycles that wait for an answer which is there, whatever it was that left them waiting."""
+    for order in Order.objects.filter(cycle__state__in=OUT).order_by("id"):
+        with on_its_own("ending a cycle whose order has been answered"):
+            orders.end_its_cycle(order)
+
+
+def _patience() -> timedelta:
+    return timedelta(seconds=settings.CONFIRM_TIMEOUT_SECONDS)
 
 
 def _declare_unknown(now: datetime) -> None:
@@ -95,36 +128,22 @@ def _declare_unknown(now: datetime) -> None:
     answered = [OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED]
     silent = Order.objects.filter(
         Q(status=OrderStatus.SENT) | Q(status__in=answered, order_type="market"),
-        sent_at__lt=now - timedelta(seconds=settings.CONFIRM_TIMEOUT_SECONDS),
+        older("sent_at", _patience(), now),
     )
-    for order in silent:
-        with transaction.atomic():
+    for pk in silent.order_by("id").values_list("pk", flat=True):
+        with on_its_own("declaring an order unknown"), transaction.atomic():
             risk.lock_state()
-            changed = Order.objects.filter(pk=order.pk, status=order.status).update(status=OrderStatus.UNKNOWN)
-            if changed:
-                _tell_unknown(order)
+            if (order := silent.select_for_update().filter(pk=pk).first()) is not None:
+                orders.give_up(order, f"no answer to the order within {settings.CONFIRM_TIMEOUT_SECONDS} seconds")
 
 
-def _tell_unknown(order: Order) -> None:
-    reason = f"no answer to the order within {settings.CONFIRM_TIMEOUT_SECONDS} seconds"
-    cycles.end_by_order(order.decision_id, Outcome.ORDER_UNKNOWN, reason)
-    outbox.record_alert(
-        "WARN",
-        "order_unknown",
-        f"Nobody knows what became of {order}",
-        f"{reason} (client order id {order.client_order_id})",
-        f"{order.symbol} opens nothing until it is known",
-    )
-
-
-def _withdraw_expired_limits() -> None:
-    """Ask for the end of limits that the venue should have ended by itself, until it answers."""
-    now = market_now()
-    if now is None:
-        return
-    patience = timedelta(seconds=settings.CONFIRM_TIMEOUT_SECONDS)
-    unasked = Q(cancel_asked_at__isnull=True) | Q(cancel_asked_at__lt=wall_now() - patience)
+def _repeat_withdrawals(now: datetime) -> None:
+    """Ask for the end of resting limits again until the venue answers: those that it should have ended by itself, and
+    those whose withdrawal it did not hear of."""
     working = Order.objects.filter(status__in=[OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED], order_type="limit")
-    for order in working.filter(unasked, expires_at__lt=now - patience):
+    overdue = Q(pk__in=[])
+    if (market := market_now()) is not None:
+        overdue = Q(cancel_asked_at__isnull=True, expires_at__lt=market - _patience())
+    for order in working.filter(overdue | older("cancel_asked_at", _patience(), now)).order_by("id"):
         with transaction.atomic():
-            orders.withdraw(order, "expired")
+            orders.withdraw(order, "asked again, without an answer so far" if order.cancel_asked_at else "expired")

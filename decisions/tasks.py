@@ -11,15 +11,17 @@ from datetime import datetime
 from celery import shared_task
 from django.conf import settings
 
-from decisions import calendar_refresh, clock, cycles, model_status, protection
+from decisions import calendar_refresh, clock, cycles, model_status, protection, reconciliation
 from decisions.housekeeping import tidy
 from decisions.models import DecisionCycle, State
+from decisions.rounds import on_its_own
 from decisions.stages import analyze as analyze_stage
 from decisions.stages import collect as collect_stage
 from decisions.stages import execute as execute_stage
 from decisions.stages import judge as judge_stage
 from decisions.stages import research as research_stage
 from decisions.stages import screen as screen_stage
+from decisions.sweeper import abandon_stale
 from decisions.sweeper import sweep as sweep_once
 
 log = logging.getLogger(__name__)
@@ -43,11 +45,16 @@ def _run(cycle_id: int, state: State, stage: Callable[[DecisionCycle, datetime],
 def cycle(instruments: Sequence[str] | None = None) -> None:
     """The tick: the current slot's cycles of the instruments, by default of all.
 
-    The first is collected here, which saves it a hop; the others are for whoever is free.
+    The record is reconciled before them when that is due, as it is in a process that has just started; that it fails
+    keeps no cycle back, for exits are decided there. The first is collected here, which saves it a hop; the others are
+    for whoever is free.
     """
     now = clock.market_now()
     if now is None:
         return
+    abandon_stale()
+    with on_its_own("the reconciliation"):
+        reconciliation.reconcile_if_due(now)
     created = cycles.create(instruments or settings.INSTRUMENTS, clock.slot(now, settings.DECISION_CYCLE_SECONDS))
     for other in created[1:]:
         cycles.wake(other)
@@ -96,6 +103,12 @@ def housekeeping() -> None:
     """Keep what grows in bounds, and an eye on the screener."""
     tidy()
     screen_stage.watch_pass_rate()
+
+
+@shared_task
+def reconcile() -> None:
+    """Once a minute, and sooner while a difference is being watched, compare the record with the venue."""
+    reconciliation.reconcile_if_due(clock.now_for_record())
 
 
 @shared_task

@@ -30,8 +30,8 @@ CONFIRMED = "confirmed"
 class Action:
     """Something that people with the permission may do to a row.
 
-    `carry_out` is called with the person's name as `by` and the form's values. It says what was done, or raises
-    `ValidationError` and then has done nothing. All that it does is in the database or waits for the commit.
+    `carry_out` is called with the row, the person's name as `by` and the form's values. It says what was done, or
+    raises `ValidationError` and then has done nothing. All that it does is in the database or waits for the commit.
     """
 
     name: str
@@ -64,7 +64,7 @@ def act(pages: ModelAdmin, action: Action, request: HttpRequest, object_id: str)
     form = action.form(request.POST if request.method == "POST" else None)
     told = ""
     if form.is_valid():
-        deed = partial(action.carry_out, by=request.user.get_username(), **form.cleaned_data)
+        deed = partial(action.carry_out, row, by=request.user.get_username(), **form.cleaned_data)
         try:
             told = deed() if CONFIRMED in request.POST else _rehearsed(deed)
         except ValidationError as refusal:
@@ -98,7 +98,9 @@ def _page(
         "media": pages.media,
         "action": action,
         "form": form,
-        "said": [(field.label, shown(field.name, form.cleaned_data[field.name])) for field in form] if told else [],
+        "said": [(each.label, shown(each.name, form.cleaned_data[each.name])) for each in form.visible_fields()]
+        if told
+        else [],
         "confirmed": CONFIRMED,
         "back": page_of(row),
         "sections": [first, *action.sections(row)],

@@ -11,8 +11,11 @@ import signal
 from typing import Any
 
 from celery import Celery, signals
+from celery.app.amqp import AMQP
 from django.conf import settings
-from kombu import Queue
+from kombu import Connection, Queue
+from kombu.transport.redis import Channel, Transport
+from redis.exceptions import ConnectionError as BrokerGone
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orchestrator_project.settings")
 
@@ -27,6 +30,7 @@ ROUTES = {
     "decisions.tasks.sweep": "journal",
     "decisions.tasks.housekeeping": "journal",
     "decisions.tasks.protect": "execute",
+    "decisions.tasks.reconcile": "journal",
     # These wait for slow servers outside: on a queue where nothing is urgent.
     "decisions.tasks.check_models": "reflect",
     "decisions.tasks.refresh_calendar": "reflect",
@@ -40,10 +44,49 @@ PROTECT_SECONDS = 5
 
 log = logging.getLogger(__name__)
 
-app = Celery("orchestrator_project")
+RECONNECT_SECONDS = 2
+"""The longest pause between two attempts to reach the broker again; Celery's own grows to half a minute."""
+
+
+class PersistentChannel(Channel):
+    """A channel whose connection may be given up while messages of it are not acknowledged.
+
+    Giving them back, or acknowledging them late, then fails as when the broker is away, which the worker survives;
+    kombu 5.7 itself runs into an AttributeError, which ends the worker. Postgres knows what is unfinished.
+    """
+
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
+        transport: Any = self.connection
+        if transport is None or transport.client is None:
+            raise BrokerGone("The connection to the broker that this message came by was given up.")
+        parameters: dict[str, Any] = super()._connparams(asynchronous)  # type: ignore[misc]
+        return parameters
+
+
+class PersistentTransport(Transport):
+    Channel = PersistentChannel
+
+
+class PersistentConnection(Connection):
+    """A broker connection that is tried again soon however long the broker has been away."""
+
+    def ensure_connection(self, *args: Any, **options: Any) -> Any:
+        soon = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": RECONNECT_SECONDS}
+        return super().ensure_connection(*args, **(soon | options))
+
+    def get_transport_cls(self) -> type[Transport]:
+        return PersistentTransport
+
+
+class PersistentAMQP(AMQP):
+    Connection = PersistentConnection
+
+
+app = Celery("orchestrator_project", amqp=PersistentAMQP)
 app.conf.update(
     broker_url=settings.BROKER_URL,
     broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
     broker_transport_options={
         "visibility_timeout": 3600,
         "unacked_restore_interval": 1,
@@ -69,7 +112,7 @@ app.conf.update(
     worker_hijack_root_logger=False,
     worker_cancel_long_running_tasks_on_connection_loss=False,
     timezone="UTC",
-    beat_schedule_filename=str(settings.LOCAL_DIR / "beat-schedule"),
+    beat_scheduler="orchestrator_project.beat:SteadyScheduler",
     beat_schedule={
         "sweep": {
             "task": "decisions.tasks.sweep",
@@ -82,6 +125,8 @@ app.conf.update(
             "schedule": PROTECT_SECONDS,
             "options": {"expires": PROTECT_SECONDS},
         },
+        # Once a minute, but a difference that was seen is looked at again with the next report of the venue.
+        "reconcile": {"task": "decisions.tasks.reconcile", "schedule": 10, "options": {"expires": 10}},
         # Each asks the database whether anything is due, and only then the outside.
         "check-models": {"task": "decisions.tasks.check_models", "schedule": 60, "options": {"expires": 60}},
         "refresh-calendar": {"task": "decisions.tasks.refresh_calendar", "schedule": 60, "options": {"expires": 60}},

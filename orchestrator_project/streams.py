@@ -1,16 +1,14 @@
 """The Redis adapter: publishes envelopes, reads entries, decides nothing.
 
 Publishing goes through one Lua script that remembers each `msg_id`, so that an envelope published again, after a lost
-reply or a crash, leaves one entry. Reading goes through a consumer group, in three steps: what this consumer was given
-and never acknowledged, what a dead consumer left, what is new.
+reply or a crash, leaves one entry. That memory is gone with everything else when Redis is emptied: what must not go out
+twice names the life of the streams that it belongs to, and goes out in no other.
 """
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from math import inf
-from time import monotonic
 from typing import Any
+from uuid import uuid4
 
 import redis
 from django.conf import settings
@@ -21,6 +19,7 @@ from decisions.messages import (
     MARKET_ALERTS,
     MARKET_SNAPSHOTS,
     OPUS_DECISIONS,
+    TRADE_POSITIONS,
     BadMessage,
     Envelope,
     decode,
@@ -32,16 +31,22 @@ TRIMMED_BY_LENGTH = (MARKET_SNAPSHOTS, MARKET_ALERTS, OPUS_DECISIONS)
 
 REMEMBERED_SECONDS = 7 * 24 * 3600
 REMEMBERED_BRIEFLY_SECONDS = 3600
-"""How long a published `msg_id` is known: longer than any retry. On the streams whose entries may be lost without harm
-an hour will do."""
+"""How long a published `msg_id` is known: longer than any retry."""
+REMEMBERED_BRIEFLY = frozenset({*TRIMMED_BY_LENGTH, TRADE_POSITIONS})
+"""An hour will do where entries may be lost without harm, and where an old one that came again would change nothing."""
 
 Fields = Mapping[bytes, bytes]
 """An entry as Redis gives it."""
 
+_LIFE = "streams:life"
+
 _PUBLISH = """
+if ARGV[1] ~= '' and redis.call('GET', KEYS[1]) ~= ARGV[1] then
+  return {}
+end
 local ids = {}
-for i = 1, #KEYS, 2 do
-  local known, stream, base = KEYS[i], KEYS[i + 1], (i - 1) / 2 * 3
+for i = 2, #KEYS, 2 do
+  local known, stream, base = KEYS[i], KEYS[i + 1], (i - 2) / 2 * 3 + 1
   local id = redis.call('GET', known)
   if not id then
     local length, fields = tonumber(ARGV[base + 2]), cjson.decode(ARGV[base + 3])
@@ -79,26 +84,44 @@ def _memory_key(stream: str, msg_id: str) -> str:
     return f"sent:{stream}:{msg_id}"
 
 
-def publish_many(client: redis.Redis, messages: Sequence[tuple[str, Envelope]]) -> list[str]:
+class AnotherLife(redis.RedisError):
+    """Redis was emptied since the message was written: it may have gone out before, and does not go out now."""
+
+
+def life(client: redis.Redis) -> str:
+    """Which life of the streams this is: a random name that vanishes with everything else when Redis is emptied."""
+    known: Any = client.get(_LIFE)
+    if known is None:
+        client.set(_LIFE, uuid4().hex, nx=True)
+        known = client.get(_LIFE)
+    if known is None:
+        raise redis.RedisError("Redis is being emptied")
+    return known.decode()
+
+
+def publish_many(client: redis.Redis, messages: Sequence[tuple[str, Envelope]], *, life: str = "") -> list[str]:
     """Append each envelope to its stream unless its `msg_id` is there already; all at once, visible together.
 
-    Returns the entry ids, those of the first publication for envelopes published before.
+    Returns the entry ids, those of the first publication for envelopes published before. With a `life` given they go
+    out in that life of the streams only. Raises `AnotherLife`.
     """
-    keys: list[str] = []
-    arguments: list[str | int] = []
+    keys: list[str] = [_LIFE]
+    arguments: list[str | int] = [life]
     for stream, envelope in messages:
         length = settings.STREAM_MAX_LENGTH if stream in TRIMMED_BY_LENGTH else 0
         fields = [part for pair in encode(envelope).items() for part in pair]
         keys += [_memory_key(stream, envelope.msg_id), stream]
-        remembered = REMEMBERED_BRIEFLY_SECONDS if length else REMEMBERED_SECONDS
+        remembered = REMEMBERED_BRIEFLY_SECONDS if stream in REMEMBERED_BRIEFLY else REMEMBERED_SECONDS
         arguments += [remembered, length, json.dumps(fields)]
     ids: Any = client.eval(_PUBLISH, len(keys), *keys, *arguments)
+    if messages and not ids:
+        raise AnotherLife("the streams have begun another life since the message was written")
     return [entry_id.decode() for entry_id in ids]
 
 
-def publish(client: redis.Redis, stream: str, envelope: Envelope) -> str:
-    """Append one envelope, once. Returns the entry's id."""
-    return publish_many(client, [(stream, envelope)])[0]
+def publish(client: redis.Redis, stream: str, envelope: Envelope, *, life: str = "") -> str:
+    """Append one envelope, once; in one life of the streams only, if it is given. Returns the entry's id."""
+    return publish_many(client, [(stream, envelope)], life=life)[0]
 
 
 def published(client: redis.Redis, stream: str, msg_id: str) -> str | None:
@@ -125,7 +148,7 @@ def read_after(
     first. Streams without new entries are left out."""
     after: Any = offsets
     reply: Any = client.xread(after, count=count, block=max(1, int(block_seconds * 1000)))
-    return list(_by_stream(reply))
+    return list(by_stream(reply))
 
 
 def newest_id(client: redis.Redis, stream: str) -> str | None:
@@ -134,7 +157,7 @@ def newest_id(client: redis.Redis, stream: str) -> str | None:
     return entries[0][0].decode() if entries else None
 
 
-def _by_stream(reply: Any) -> Iterable[tuple[str, list[tuple[str, Fields]]]]:
+def by_stream(reply: Any) -> Iterable[tuple[str, list[tuple[str, Fields]]]]:
     """Stream and entries of an XREAD reply. By the newer protocol it is a mapping, and the entries are wrapped in one
     more list."""
     for stream, entries in reply.items() if isinstance(reply, dict) else (reply or []):
@@ -142,123 +165,7 @@ def _by_stream(reply: Any) -> Iterable[tuple[str, list[tuple[str, Fields]]]]:
         yield stream.decode(), [(entry_id.decode(), fields) for entry_id, fields in plain]
 
 
-# --- consumer group -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One delivery. `deliveries` counts this one, so 1 is the first."""
-
-    stream: str
-    entry_id: str
-    fields: Fields
-    deliveries: int
-
-
-class GroupReader:
-    """Reads several streams as one consumer of a group.
-
-    Groups are created at the beginning of the stream, so that nothing that came before the first start is missed.
-    """
-
-    def __init__(
-        self,
-        client: redis.Redis,
-        *,
-        group: str,
-        consumer: str,
-        streams: Sequence[str],
-        block_seconds: float = 2.0,
-        batch: int = 50,
-        claim_after_seconds: float = 30.0,
-    ) -> None:
-        self.client = client
-        self.group = group
-        self.consumer = consumer
-        self.streams = tuple(streams)
-        self.block_milliseconds = int(block_seconds * 1000)
-        self.batch = batch
-        self.claim_after_seconds = claim_after_seconds
-        self.look_behind()
-
-    def look_behind(self, after_seconds: float = 0.0) -> None:
-        """Begin again with what was delivered and not acknowledged: at start, after a failure, or a moment later."""
-        self._look_behind_at = monotonic() + after_seconds
-        self._next_claim = 0.0
-
-    def create_groups(self) -> None:
-        for stream in self.streams:
-            try:
-                self.client.xgroup_create(stream, self.group, id="0", mkstream=True)
-            except redis.ResponseError as error:
-                if "BUSYGROUP" not in str(error):
-                    raise
-
-    def read(self) -> list[Entry]:
-        """The next entries, oldest duty first; empty when nothing came within the blocking time."""
-        try:
-            return self._pending() or self._claimed() or self._new()
-        except redis.ResponseError as error:
-            if "NOGROUP" not in str(error):
-                raise
-            self.create_groups()
-            return []
-
-    def acknowledge(self, entry: Entry) -> None:
-        self.client.xack(entry.stream, self.group, entry.entry_id)
-
-    def take_back(self, entries: Iterable[Entry]) -> None:
-        """Uncount the delivery of entries that were read and not tried, so that what counts are tries."""
-        for entry in entries:
-            tries = entry.deliveries - 1
-            self.client.xclaim(
-                entry.stream, self.group, self.consumer, 0, [entry.entry_id], retrycount=tries, justid=True
-            )
-
-    def _pending(self) -> list[Entry]:
-        if monotonic() < self._look_behind_at:
-            return []
-        found = self._read_group(dict.fromkeys(self.streams, "0"), block=None)
-        if not found:
-            self._look_behind_at = inf
-        return self._with_deliveries(found)
-
-    def _claimed(self) -> list[Entry]:
-        if monotonic() < self._next_claim:
-            return []
-        found: list[tuple[str, str, Fields]] = []
-        for stream in self.streams:
-            reply: Any = self.client.xautoclaim(
-                stream, self.group, self.consumer, int(self.claim_after_seconds * 1000), count=self.batch
-            )
-            found += [(stream, entry_id.decode(), fields) for entry_id, fields in reply[1] if fields]
-        if not found:
-            self._next_claim = monotonic() + self.claim_after_seconds / 2
-        return self._with_deliveries(found)
-
-    def _new(self) -> list[Entry]:
-        found = self._read_group(dict.fromkeys(self.streams, ">"), block=self.block_milliseconds)
-        return [Entry(stream, entry_id, fields, 1) for stream, entry_id, fields in found]
-
-    def _read_group(self, ids: dict[Any, Any], block: int | None) -> list[tuple[str, str, Fields]]:
-        reply: Any = self.client.xreadgroup(self.group, self.consumer, ids, count=self.batch, block=block)
-        found = []
-        for stream, entries in _by_stream(reply):
-            for entry_id, fields in entries:
-                if fields:
-                    found.append((stream, entry_id, fields))
-                else:  # trimmed while pending: there is nothing left to handle
-                    self.client.xack(stream, self.group, entry_id)
-        # Of one millisecond the order across streams is not known: then they come in the order of `streams`.
-        return sorted(found, key=lambda item: entry_order(item[1]))
-
-    def _with_deliveries(self, found: Sequence[tuple[str, str, Fields]]) -> list[Entry]:
-        entries = []
-        for stream, entry_id, fields in found:
-            pending: Any = self.client.xpending_range(stream, self.group, entry_id, entry_id, 1)
-            deliveries = pending[0]["times_delivered"] if pending else 1
-            entries.append(Entry(stream, entry_id, fields, deliveries))
-        return entries
+# --- consumer groups --------------------------------------------------------------------------------------------------
 
 
 def entry_order(entry_id: str) -> tuple[int, int]:

@@ -59,17 +59,19 @@ DAY_START_TOLERANCE = timedelta(minutes=15)
 
 
 def on_account_update(
-    state: RiskState, *, equity: Decimal, net_transfers: Decimal, as_of: datetime
+    state: RiskState, *, equity: Decimal, net_transfers: Decimal, as_of: datetime, clock_set_back: bool = False
 ) -> list[RiskNotice]:
     """Take in the account as reported at market time `as_of`; judge daily loss and drawdown at once.
 
     The first report ever is adopted as found. Reports older than the newest one change nothing: when the venue's clock
     jumps back, the account stands still until it has caught up, and its positions grow too old to open anything on.
+    Unless `clock_set_back` says that the newest one lies ahead of our own clock: then this one is newer, and the day
+    that has begun goes on, also where its midnight comes a second time.
     When it jumps ahead, the day it names begins and the daily halt of the day before ends; live, that is by less than
     the minute by which a report may be ahead of us at all, since one from further ahead is refused before it comes
     here.
     """
-    if state.equity_at is not None and as_of < state.equity_at:
+    if state.equity_at is not None and as_of < state.equity_at and not clock_set_back:
         return []
     notices = [_adopted(equity, as_of)] if state.equity_at is None else []
     _begin_day(state, equity, net_transfers, as_of)
@@ -96,6 +98,8 @@ def _begin_day(state: RiskState, equity: Decimal, net_transfers: Decimal, as_of:
     """At the first report of a new UTC day take its start: the last report at or before midnight if it is at most
     15 minutes old then, else this one."""
     today = as_of.astimezone(UTC).date()
+    if state.day is not None and today < state.day:
+        return
     midnight = datetime.combine(today, datetime.min.time(), tzinfo=UTC)
     if today == state.day and as_of > midnight:
         return  # of several reports as of midnight itself the last one counts

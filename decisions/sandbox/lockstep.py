@@ -2,6 +2,9 @@
 
 One slot at a time: the market closes a bar, the venue and the consumer take it in, each instrument's cycle runs to its
 end, one after the other, and only then comes the next bar. So a run is the same every time, and as fast as the machine.
+
+Servers that restart while a slot runs are waited for, and what an emptied Redis has lost, the bar's messages or a tick,
+is sent again under the same ids.
 """
 
 import time
@@ -9,8 +12,11 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 
+import redis
 from celery import current_app
 from django.conf import settings
+from django.db import InterfaceError, InternalError, OperationalError, close_old_connections
+from kombu.exceptions import OperationalError as BrokerError
 
 from decisions import clock
 from decisions.consumer import GROUP, STREAMS
@@ -18,12 +24,19 @@ from decisions.models import DecisionCycle, PositionReport, State
 from decisions.outbox import redis_client
 from decisions.sandbox.market import SandboxMarket, Step, publish_step
 from decisions.sandbox.opening import Sources, open_market
+from orchestrator_project.crash_points import reached
+from orchestrator_project.logs import get_logger
 from orchestrator_project.streams import backlog
 
 POLL_SECONDS = 0.002
-ASK_AGAIN_SECONDS = 10.0
+ASK_AGAIN_SECONDS = 5.0
+AWAY = (redis.RedisError, BrokerError, OperationalError, InterfaceError, InternalError)
+"""What servers that are away, or starting again, make of a question."""
 LOOK_AROUND_SECONDS = 0.25
 """How often a wait lets the caller see to its processes."""
+
+
+log = get_logger(__name__)
 
 
 class Interrupted(Exception):
@@ -38,6 +51,7 @@ class Lockstep:
         self.instruments = instruments
         self.keep_going = keep_going
         self._look_around_at = 0.0
+        self._away = False
 
     def run(self, cycles: int | None) -> int:
         """Run so many slots, or until the market or the caller ends. Returns how many were completed."""
@@ -54,27 +68,44 @@ class Lockstep:
         return done
 
     def _run_slot(self, step: Step) -> None:
-        publish_step(redis_client(), step)
+        publish = partial(publish_step, redis_client(), step)
+        self._wait(publish)
+        reached("step_published")
         self.market.remember(step)
-        self._wait(lambda: _reported_as_of(step.closed_at) and _all_taken_in())
+        self._wait(lambda: _reported_as_of(step.closed_at) and _all_taken_in(), ask=publish)
         slot_at = clock.slot(step.closed_at, settings.DECISION_CYCLE_SECONDS)
         for instrument in self.instruments:
             tick = partial(current_app.send_task, "decisions.tasks.cycle", args=([instrument],))
             self._wait(partial(_has_ended, instrument, slot_at), ask=tick)
             self._wait(_all_taken_in)
 
-    def _wait(self, condition: Callable[[], bool], ask: Callable[[], object] | None = None) -> None:
-        """Wait for what was asked for; ask again after a while, since the broker may have lost it."""
+    def _wait(self, condition: Callable[[], object], ask: Callable[[], object] | None = None) -> None:
+        """Wait for what was asked for; ask again after a while, since Redis may have lost it."""
         ask_at = 0.0
-        while not condition():
+        while not self._try(condition):
             if ask is not None and time.monotonic() >= ask_at:
-                ask()
+                self._try(ask)
                 ask_at = time.monotonic() + ASK_AGAIN_SECONDS
-            if time.monotonic() >= self._look_around_at:
-                if not self.keep_going():
-                    raise Interrupted
-                self._look_around_at = time.monotonic() + LOOK_AROUND_SECONDS
+            self._look_around()
             time.sleep(POLL_SECONDS)
+
+    def _try(self, question: Callable[[], object]) -> bool:
+        """Whether the answer is yes; no while a server is away."""
+        try:
+            answer, self._away = bool(question()), False
+        except AWAY as error:
+            if not self._away:
+                log.warning("waiting for the servers", reason=f"{type(error).__name__}: {error}")
+            answer, self._away = False, True
+            time.sleep(LOOK_AROUND_SECONDS)
+            close_old_connections()
+        return answer
+
+    def _look_around(self) -> None:
+        if time.monotonic() >= self._look_around_at:
+            if not self.keep_going():
+                raise Interrupted
+            self._look_around_at = time.monotonic() + LOOK_AROUND_SECONDS
 
 
 def _reported_as_of(moment: datetime) -> bool:

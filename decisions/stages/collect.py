@@ -12,6 +12,7 @@ from django.db import transaction
 
 from decisions import budget_alerts, context, cycles, model_status
 from decisions.budget import Budget
+from decisions.clock import out_of_date
 from decisions.messages import MarketSnapshot, PositionUpdate
 from decisions.models import DecisionCycle, Outcome, ResearchRequest, State
 from decisions.screening import screen_decision
@@ -73,12 +74,15 @@ def _obstacle(
 
 def staleness(snapshot_at: datetime, positions_at: datetime, now: datetime) -> str | None:
     """What is too old to open on at market time `now`, in words, or None."""
-    oldest_snapshot = timedelta(seconds=settings.MAX_SNAPSHOT_AGE_SECONDS)
-    if now - snapshot_at > oldest_snapshot:
-        return f"the newest snapshot is {now - snapshot_at} old, at most {oldest_snapshot} is allowed"
-    oldest_positions = timedelta(seconds=settings.MAX_POSITIONS_AGE_SECONDS)
-    if now - positions_at > oldest_positions:
-        return f"the newest positions are {now - positions_at} old, at most {oldest_positions} is allowed"
+    newest = (
+        ("snapshot is", snapshot_at, timedelta(seconds=settings.MAX_SNAPSHOT_AGE_SECONDS)),
+        ("positions are", positions_at, timedelta(seconds=settings.MAX_POSITIONS_AGE_SECONDS)),
+    )
+    for what, at, oldest in newest:
+        if out_of_date(at, oldest, now):
+            if at > now:
+                return f"the newest {what} {at - now} ahead of our clock, which seems to have been set back"
+            return f"the newest {what} {now - at} old, at most {oldest} is allowed"
     return None
 
 

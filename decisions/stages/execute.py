@@ -1,4 +1,7 @@
-"""Execute: check once more, under the account's lock, and put the order on the stream."""
+"""Execute: check once more, under the account's lock, and put the order on the stream.
+
+An order that may have gone out before Redis was emptied is not sent again: nobody knows what became of it.
+"""
 
 from datetime import datetime
 from decimal import Decimal
@@ -8,6 +11,7 @@ from django.db import transaction
 from decisions import context, cycles, orders
 from decisions.models import DecisionCycle, Order, OrderStatus, Outcome, State
 from decisions.stages.collect import staleness
+from orchestrator_project.crash_points import reached
 from risk import services as risk
 
 PRICE_BAND = Decimal("0.005")
@@ -19,21 +23,22 @@ def execute(cycle: DecisionCycle, now: datetime) -> None:
     risk.lock_state()
     order = Order.objects.select_for_update().get(decision_id=cycle.decision_id)
     order.cycle = cycle
-    entry_id = orders.was_sent(order)
-    if entry_id is None:
+    if orders.surely_unsent(order):
         if reason := _too_late(order, now):
-            orders.end(order, OrderStatus.EXPIRED, reason)
             cycles.finish(cycle, Outcome.ORDER_EXPIRED, reason)
+            orders.end(order, OrderStatus.EXPIRED, reason)
             return
+        reached("before_send")
         entry_id = orders.send(order)
-    orders.mark_sent(order, entry_id)
-    cycles.advance(cycle, State.CONFIRMING)
+        reached("order_on_stream")
+        orders.mark_sent(order, entry_id)
+        reached("sent_noted")
+    if not orders.end_its_cycle(order):
+        cycles.advance(cycle, State.CONFIRMING)
 
 
 def _too_late(order: Order, now: datetime) -> str | None:
     """Why an order must not go out any more. An exit is only ever too late by its expiry."""
-    if order.status != OrderStatus.PENDING:
-        return f"the order is {order.status} already"
     if orders.expired(order, now):
         return f"expired at {order.expires_at:%H:%M:%S} before it was sent"
     if order.reduce_only:
@@ -42,6 +47,8 @@ def _too_late(order: Order, now: datetime) -> str | None:
         return f"trading was halted before the order was sent: {halts[0].reason}"
     if order.cancel_asked_at is not None:
         return "the order was withdrawn before it was sent"
+    if trouble := context.instrument_trouble(order.symbol):
+        return trouble
     report, record = context.position_report(), context.newest_snapshot(order.symbol)
     if report is None or record is None:
         return "snapshot or positions are gone"

@@ -31,7 +31,9 @@ def judge(cycle: DecisionCycle, now: datetime) -> None:
         cycles.finish(cycle, *obstacle)
         publish_decision(cycle, answer, risk_approved=False)
         return
-    positions, pending = exposure.positions(_reported(cycle)), exposure.live_orders()
+    positions: Sequence[gate.Position] = exposure.positions(_reported(cycle))
+    if not opening:
+        positions = exposure.for_an_exit(positions, snapshot.symbol)
     proposal = _proposal(answer.decision, snapshot, largest_position(shown, snapshot.regime) if opening else None)
     judged = risk.judge(
         state,
@@ -41,7 +43,7 @@ def judge(cycle: DecisionCycle, now: datetime) -> None:
         proposal=proposal,
         equity=state.equity if state.equity is not None else Decimal("NaN"),
         positions=positions,
-        pending=pending,
+        pending=exposure.live_orders(),
         correlations=correlations,
         instrument=gate.Instrument(symbol=snapshot.symbol, **dict(snapshot.instrument)),
         now=now,

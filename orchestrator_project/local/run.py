@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core.management import CommandError, call_command
-from django.db import OperationalError, connections
+from django.db import InterfaceError, OperationalError, connections
 from kombu.exceptions import OperationalError as BrokerError
 
 from orchestrator_project import streams
@@ -55,7 +55,7 @@ class Run:
             logs=endpoints.private_dir(settings.LOCAL_DIR / "logs"),
             say=say,
         )
-        self.server_deaths: list[float] = []
+        self.server_deaths: dict[str, list[float]] = {}
         self.followed = 0
         self.follow_at = 0.0
 
@@ -167,7 +167,7 @@ class Run:
 
         try:
             lines, self.followed = follow_cycles(self.followed)
-        except OperationalError:  # The database is being started again: the news will still be there.
+        except (OperationalError, InterfaceError):  # The database is being started again: the news will still be there.
             connections.close_all()
             return False
         for line in lines:
@@ -179,8 +179,9 @@ class Run:
             if server.process.poll() is None:
                 continue
             now = time.monotonic()
-            self.server_deaths = [at for at in self.server_deaths if now - at < SERVER_DEATHS_WITHIN_SECONDS] + [now]
-            if len(self.server_deaths) >= QUICK_DEATHS:
+            deaths = [at for at in self.server_deaths.get(server.name, ()) if now - at < SERVER_DEATHS_WITHIN_SECONDS]
+            self.server_deaths[server.name] = [*deaths, now]
+            if len(deaths) + 1 >= QUICK_DEATHS:
                 raise StackFailed(f"{server.name} keeps dying; see {server.log}:\n{children.last_lines(server.log)}")
             self.say(f"{server.name} died, see {server.log}; starting it again ...")
             connections.close_all()
@@ -200,6 +201,7 @@ class Run:
             concurrencies=settings.WORKER_CONCURRENCIES,
             market=self.sources.arguments(),
             equity=self.options["equity"],
+            faults=self.options["faults"] and self.options["faults"].absolute(),
             web_port=web_port,
             flower_port=flower_port,
             worker_ready=_worker_answers,

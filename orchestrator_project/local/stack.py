@@ -7,6 +7,7 @@ import urllib.request
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from signal import SIGQUIT
 from typing import Literal
 
@@ -37,6 +38,8 @@ class StackPlan:
     market: Sequence[str] = ()
     """What `manage.py market` is told."""
     equity: str | None = None
+    faults: Path | None = None
+    """The plan by which the venue goes wrong."""
     web_port: int | None = None
     flower_port: int | None = None
     worker_ready: Callable[[str], bool] | None = None
@@ -46,8 +49,7 @@ class StackPlan:
         """Everything but the servers, in no particular order: the stages tell it."""
         found = [self._command("consumer", CONSUME, STOP_STREAMS, "consume"), *self._workers()]
         if self.sandbox:
-            equity = ["--equity", self.equity] if self.equity else []
-            found.append(self._command("venue", CONSUME, STOP_STREAMS, "venue", *equity))
+            found.append(self._command("venue", CONSUME, STOP_STREAMS, "venue", *self._venue_options()))
             if not self.lockstep:
                 found.append(self._command("market", MARKET, STOP_SOURCES, "market", *self.market, may_finish=True))
         if self.web_port is not None:
@@ -56,6 +58,10 @@ class StackPlan:
             found.append(self._flower(self.flower_port))
         found.append(self._celery("beat", TICK, STOP_SOURCES, "beat"))
         return found
+
+    def _venue_options(self) -> list[str]:
+        equity = ["--equity", self.equity] if self.equity else []
+        return equity + (["--faults", str(self.faults)] if self.faults else [])
 
     def _worker_groups(self) -> list[tuple[str, tuple[str, ...], int]]:
         if self.workers == "each":

@@ -7,26 +7,33 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from decisions.consumer import GROUP, STREAMS, Consumer
-from orchestrator_project import streams
+from decisions.consumer import ACCOUNT_STREAMS, GROUP, STREAMS, Consumer
+from decisions.turn import Turn
+from orchestrator_project.group_reader import GroupReader
+from orchestrator_project.streams import connect_reader
 
-BLOCK_SECONDS = 2.0
+BLOCK_SECONDS = 1.0
 
 
 class Command(BaseCommand):
-    help = "Consume the incoming streams: snapshots, alerts, fills, positions, commands. Run as many as you like."
+    help = (
+        "Consume the incoming streams: snapshots, alerts, fills, positions, commands. Run as many as you like: fills "
+        "and positions are read by one of them at a time, and by the next one when it ends."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         default = f"{socket.gethostname()}-{os.getpid()}"
         parser.add_argument("--name", default=default, help="this consumer's name in the group (default: host and pid)")
 
     def handle(self, *_: Any, **options: Any) -> None:
-        reader = streams.GroupReader(
-            streams.connect_reader(BLOCK_SECONDS),
+        reader = GroupReader(
+            connect_reader(BLOCK_SECONDS),
             group=GROUP,
             consumer=options["name"],
             streams=STREAMS,
             block_seconds=BLOCK_SECONDS,
+            ordered=ACCOUNT_STREAMS,
+            turn=Turn().held_seconds,
         )
         consumer = Consumer(reader)
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -17,6 +17,7 @@ from django.core.management.base import BaseCommand, CommandError
 from decisions.sandbox.market import SandboxMarket, Step, publish_step
 from decisions.sandbox.opening import FILE_MISTAKES, open_market, read_sources
 from orchestrator_project import streams
+from orchestrator_project.crash_points import reached
 from orchestrator_project.logs import get_logger
 
 QUIET_SECONDS = 2.0
@@ -128,8 +129,9 @@ def _publish(client: redis.Redis, step: Step, stop: Event) -> bool:
     for attempt in count(1):
         try:
             publish_step(client, step)
+            reached("step_published")
             break
-        except (redis.ConnectionError, redis.TimeoutError) as error:
+        except redis.RedisError as error:
             if attempt == 1:
                 log.warning("redis is away, the bar waits", reason=type(error).__name__)
             if stop.wait(RETRY_SECONDS):

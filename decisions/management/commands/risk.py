@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser, DjangoHelpFormatter
+from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
+from django.db import InterfaceError, InternalError, OperationalError
 
 from decisions.risk_command import drill, halt, limits, resume, status, verify
 
@@ -51,7 +52,11 @@ class Command(BaseCommand):
             module.add_arguments(words.add_parser(name, help=module.HELP, description=_sentence(module.HELP)))
 
     def handle(self, *_: Any, **options: Any) -> None:
-        code = WORDS[options["word"]].run(options, self.stdout.write)
+        try:
+            code = WORDS[options["word"]].run(options, self.stdout.write)
+        except (OperationalError, InterfaceError, InternalError) as error:  # away, or read-only for now
+            told = str(error).splitlines()[0]
+            raise CommandError(f"Nothing was done, the database refuses: {told}. Try again.", returncode=1) from error
         if code:
             raise SystemExit(code)
 

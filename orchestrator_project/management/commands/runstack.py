@@ -37,6 +37,9 @@ class Command(BaseCommand):
         market.add_argument("--start", metavar="TIME", help="first slot, such as 2022-11-01T00:00Z")
         market.add_argument("--seed", type=int, help="of the generated market (SANDBOX_SEED)")
         market.add_argument("--equity", help="the account's first equity in USD")
+        market.add_argument(
+            "--faults", type=Path, metavar="FILE", help="the venue goes wrong by this plan (see docs/failures.md)"
+        )
         run = parser.add_argument_group("bounded runs")
         run.add_argument("--lockstep", action="store_true", help="tick the slots here, each after the last has ended")
         run.add_argument("--cycles", type=int, metavar="N", help="run N slots, from fresh books (needs --lockstep)")
@@ -50,6 +53,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         _refuse_contradictions(options)
         _refuse_unwritable(options["report"])
+        _refuse_bad_plan(options["faults"])
         sources, instruments = _market(options)
         if options["end_with_parent"]:
             children.die_with_parent(signal.SIGTERM, os.getppid())
@@ -76,6 +80,7 @@ def _refuse_contradictions(options: dict[str, Any]) -> None:
         "--exit-when-done needs --cycles": options["exit_when_done"] and options["cycles"] is None,
         "--report needs --lockstep": options["report"] is not None and not options["lockstep"],
         "--lockstep is the sandbox's: SANDBOX is false": options["lockstep"] and not settings.SANDBOX,
+        "--faults are the sandbox venue's: SANDBOX is false": options["faults"] is not None and not settings.SANDBOX,
     }
     for sentence, contradicted in refusals.items():
         if contradicted:
@@ -95,6 +100,17 @@ def _refuse_unwritable(report: Path | None) -> None:
     folder = report.absolute().parent
     if not (os.path.isdir(folder) and os.access(report if os.path.isfile(report) else folder, os.W_OK)):
         raise CommandError(f"--report {report}: {folder} is no folder that can be written to", returncode=2)
+
+
+def _refuse_bad_plan(plan: Path | None) -> None:
+    """Before anything starts: a venue that ends at once would take the stack with it."""
+    from decisions.sandbox.venue_faults import BadPlan, read_plan
+
+    try:
+        if plan is not None:
+            read_plan(plan)
+    except BadPlan as error:
+        raise CommandError(str(error), returncode=2) from error
 
 
 def _market(options: dict[str, Any]) -> tuple["Sources", list[str]]:

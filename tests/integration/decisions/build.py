@@ -13,7 +13,8 @@ from django.db import transaction
 from decisions import fills
 from decisions.messages import TradeFill
 from decisions.models import DecisionCycle, Order, OrderStatus, OutboxMessage, State
-from orchestrator_project.streams import GroupReader, connect_reader
+from orchestrator_project.group_reader import GroupReader
+from orchestrator_project.streams import connect_reader
 
 BTC = "BTC-USDT-SWAP"
 NOON = datetime(2022, 11, 20, 12, tzinfo=UTC)

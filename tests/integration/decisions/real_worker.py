@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+from celery import Celery
 from django.conf import settings
 from django.db import connection
 
-from orchestrator_project.celery import app
+from orchestrator_project.local import endpoints
 from tests.integration.decisions.scene import until
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -28,17 +29,28 @@ def worker(log: Path, *, name: str = "test", processes: int = 1) -> "Iterator[su
                 "--queues", ",".join(settings.QUEUES), "--concurrency", str(processes),
                 "--hostname", f"{name}@localhost", "--without-gossip", "--without-mingle",
             ],
-            cwd=PROJECT, env={**os.environ, **_environment()}, stdout=output, stderr=output, start_new_session=True,
+            cwd=PROJECT, env={**os.environ, **environment()}, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
     try:
-        until(lambda: process.poll() is None and app.control.ping([f"{name}@localhost"], timeout=0.5), 90)
+        until(lambda: process.poll() is None and answers(name), 90)
         yield process
     finally:
         if process.poll() is None:
             kill_all_of(process)
 
 
-def _environment() -> dict[str, str]:
+def answers(name: str = "test") -> bool:
+    """Whether the worker of that name answers."""
+    with caller() as celery:
+        return bool(celery.control.ping([f"{name}@localhost"], timeout=0.5))
+
+
+def caller() -> Celery:
+    """A Celery that sends by the Redis of the settings, which may be another than this process began with."""
+    return Celery(broker=endpoints.broker_url(settings.REDIS_URL), broker_pool_limit=0, set_as_current=False)
+
+
+def environment() -> dict[str, str]:
     database = connection.settings_dict
     host = quote(str(database["HOST"]), safe="")
     return {

@@ -8,7 +8,7 @@ import pytest
 from django.db import transaction
 from pytest_django import Settings
 
-from decisions import fills, positions, report
+from decisions import funding, positions, report
 from decisions.messages import FundingPayment, PositionUpdate
 from decisions.models import Order, OrderStatus, Outcome
 from journal.models import Trade
@@ -49,7 +49,7 @@ def run(*, without: str = "") -> None:
     account(5, "9999.8")
     if without != "funding":
         with transaction.atomic():
-            fills.book_funding(FundingPayment.model_validate(funding_payload(amount_usd="-0.04")))
+            funding.book(FundingPayment.model_validate(funding_payload(amount_usd="-0.04")))
     account(10, "10499.76", transfers="500")
     if without != "exit":
         book(sent_order("REDUCE", size="1"), fill_price="20100", pnl_usd="1", fee_usd="0.1005")

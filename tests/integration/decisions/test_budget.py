@@ -4,6 +4,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from decisions import budget_alerts, context
 from decisions.budget import Budget, Level
@@ -44,6 +46,17 @@ def test_a_sandbox_and_a_replay_meet_the_limits_of_the_real_run() -> None:
 
 
 # --- telling ------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_day_has_cost_is_read_from_an_index_alone(settings: Any) -> None:
+    """The calls themselves are long rows: prompts and replies."""
+    with connection.cursor() as cursor, CaptureQueriesContext(connection) as asked:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute("SET LOCAL enable_bitmapscan = off")
+        context.budget(NOON)
+        cursor.execute(f"EXPLAIN {asked[-1]['sql']}")
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+    assert "Index Only Scan using idx_call_market_time" in plan
 
 
 def test_each_level_is_told_once_a_market_day(models: ScriptedModels) -> None:

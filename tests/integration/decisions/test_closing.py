@@ -14,6 +14,7 @@ from decisions import closing, operator_actions, orders, outbox, sweeper
 from decisions.messages import TradeOrder, decode, parse
 from decisions.models import Order, OrderKind, OrderStatus, OutboxMessage
 from journal.models import Trade
+from orchestrator_project import crash_points
 from risk import services as risk
 from risk.models import Halt, RiskAction, RiskRejection, Verdict
 from tests.integration.decisions.build import (
@@ -224,6 +225,20 @@ def test_a_refused_close_is_told_by_the_venue_and_tried_again_under_a_new_id(com
     assert "The close-all by ada has not closed 2 contracts" in alerts("close_all_again")
 
 
+def test_each_position_that_a_close_all_has_not_closed_is_told(commits: Commits) -> None:
+    long_of_two()
+    long_of_two(ETH)
+    world(NOON, position_payload(), position_payload(ETH))
+    with commits():
+        close_all()
+    for order in closes():
+        venue_says(order, "rejected", reject_reason="busy")
+    grows_old(*closes())
+    sweep(commits)
+    told = OutboxMessage.objects.filter(category="close_all_again")
+    assert sorted(row.metadata["symbol"] for row in told) == [BTC, ETH]
+
+
 def test_what_fills_after_the_close_is_closed_too(commits: Commits) -> None:
     limit = sent_order(order_type="limit", limit_price=D(19990), status=OrderStatus.ACCEPTED)
     world(NOON)
@@ -360,7 +375,7 @@ def test_while_redis_is_away_the_close_waits_for_the_sweeper(commits: Commits, m
 def test_senders_at_once_send_once() -> None:
     long_of_two()
     close_all()
-    Order.objects.filter(kind=OrderKind.CLOSE_ALL).update(status=OrderStatus.PENDING, sent_at=None)
+    Order.objects.filter(kind=OrderKind.CLOSE_ALL).update(status=OrderStatus.PENDING, sent_at=None, streams_life="")
     outbox.redis_client().flushall()
     assert at_once(*[closing.send_what_is_left] * 4) == []
     assert (len(sent_orders()), closes()[0].status) == (1, OrderStatus.SENT)
@@ -376,3 +391,102 @@ def test_a_close_that_nobody_answers_becomes_unknown_and_is_followed_by_another(
     first, second = closes()
     assert (first.status, second.status) == (OrderStatus.UNKNOWN, OrderStatus.SENT)
     assert first.client_order_id in alerts("order_unknown")[0]
+
+
+# --- after Redis was emptied, or the wall clock was set --------------------------------------------------------------
+
+
+def test_a_close_that_may_have_gone_out_before_redis_was_emptied_is_unknown_and_not_sent_again(
+    commits: Commits, redis_client: redis.Redis
+) -> None:
+    long_of_two()
+    close_all()
+    orders.send(closes()[0])
+    redis_client.flushall()
+    sweep(commits)
+    sweep(commits)
+    assert ([order.status for order in closes()], sent_orders()) == ([OrderStatus.UNKNOWN], [])
+    assert len(alerts("order_unknown")) == 1
+
+
+def test_after_its_expiry_another_close_follows_the_one_that_was_lost_with_redis(
+    commits: Commits, redis_client: redis.Redis
+) -> None:
+    long_of_two()
+    world(NOON, position_payload())
+    close_all()
+    redis_client.flushall()
+    sweep(commits)
+    grows_old(*closes())
+    sweep(commits)
+    assert [order.status for order in closes()] == [OrderStatus.UNKNOWN, OrderStatus.SENT]
+
+
+class Killed(BaseException):
+    """What ends a process at once."""
+
+
+def test_a_close_that_was_written_while_redis_was_away_goes_out_in_one_life_of_it_only(
+    commits: Commits, monkeypatch: pytest.MonkeyPatch, redis_client: redis.Redis
+) -> None:
+    def die(point: str) -> None:
+        if point == "close_on_stream":
+            raise Killed
+
+    long_of_two()
+    away = redis.Redis(unix_socket_path="/nonexistent/redis.sock", retry=None)
+    with monkeypatch.context() as patched:
+        patched.setattr(outbox, "redis_client", lambda: away)
+        with commits():
+            close_all()
+    with monkeypatch.context() as patched:
+        patched.setattr(crash_points, "_handler", die)
+        with pytest.raises(Killed):
+            sweep(commits)
+    assert (closes()[0].status, len(sent_orders())) == (OrderStatus.PENDING, 1)
+    redis_client.flushall()
+    sweep(commits)
+    assert ([order.status for order in closes()], sent_orders()) == ([OrderStatus.UNKNOWN], [])
+
+
+@pytest.mark.parametrize("step", [3600, -3600], ids=["forth", "back"])
+def test_an_unsent_close_of_before_a_step_of_the_clock_is_followed_by_one_of_today(
+    commits: Commits, step: float
+) -> None:
+    long_of_two()
+    world(NOON, position_payload())
+    close_all()
+    grows_old(*closes(), seconds=step)
+    sweep(commits)
+    sweep(commits)
+    assert [order.status for order in closes()] == [OrderStatus.EXPIRED, OrderStatus.SENT]
+    assert len(told_on_the_stream()) == 1
+
+
+@pytest.mark.parametrize("step", [3600, -3600], ids=["forth", "back"])
+def test_a_close_all_goes_on_after_a_step_of_the_clock(commits: Commits, step: float) -> None:
+    long_of_two()
+    world(NOON, position_payload())
+    with commits():
+        close_all()
+    venue_says(closes()[0], "rejected", reject_reason="busy")
+    stamp = datetime.now(UTC) - timedelta(seconds=step)
+    Order.objects.update(created_at=stamp)
+    RiskAction.objects.update(created_at=stamp)
+    for _ in range(3):
+        sweep(commits)
+    assert [order.status for order in closes()] == [OrderStatus.REJECTED, OrderStatus.SENT]
+    assert len(sent_orders()) == 2
+
+
+def test_of_a_close_all_of_before_the_clock_was_set_back_a_close_of_after_it_is_not_repeated_at_once(
+    commits: Commits,
+) -> None:
+    long_of_two()
+    world(NOON, position_payload())
+    with commits():
+        close_all()
+    RiskAction.objects.update(created_at=datetime.now(UTC) + timedelta(hours=1))
+    venue_says(closes()[0], "rejected", reject_reason="busy")
+    sweep(commits)
+    assert len(closes()) == 1

@@ -4,12 +4,13 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import psycopg
 import pytest
 import redis
-from django.db import connection, connections
+from django.db import InterfaceError, InternalError, OperationalError, connection, connections
 from django.db import models as django_models
 
 from decisions import consumer as consumer_module
@@ -319,6 +320,50 @@ def test_what_comes_after_the_loss_of_all_streams_is_handled(at_work: Consumer, 
     assert MarketAlertRecord.objects.count() == 1
 
 
+def test_a_fill_that_is_booked_already_is_acknowledged_without_a_word(
+    at_work: Consumer, redis_client: redis.Redis, contract_terms: None
+) -> None:
+    fill = fill_payload()
+    for _ in range(2):
+        add(redis_client, TRADE_FILLS, "trade_fill", fill)
+    handle_all(at_work, redis_client)
+    assert (Fill.objects.count(), Trade.objects.get().size) == (1, 2)
+    assert not DeadLetter.objects.exists()
+    assert not OutboxMessage.objects.filter(category__startswith="dead_letter").exists()
+
+
+def test_a_fill_of_the_same_id_that_says_something_else_is_buried(
+    at_work: Consumer, redis_client: redis.Redis, contract_terms: None
+) -> None:
+    fill = fill_payload()
+    add(redis_client, TRADE_FILLS, "trade_fill", fill)
+    add(redis_client, TRADE_FILLS, "trade_fill", {**fill, "fill_price": "20001"})
+    handle_all(at_work, redis_client)
+    assert (Fill.objects.count(), DeadLetter.objects.count()) == (1, 1)
+
+
+def test_redis_emptied_under_the_consumer_costs_what_was_on_it_and_nothing_that_comes_after(
+    at_work: Consumer, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With entries read and not acknowledged, and others not read yet."""
+    taken = consumer_module.HANDLERS[MarketAlert]
+
+    def handler(message: MarketAlert) -> None:
+        taken(message)
+        if message.kind == "first":
+            redis_client.flushall()
+            add(redis_client, MARKET_ALERTS, "market_alert", market_alert_payload(kind="afterwards"))
+
+    monkeypatch.setitem(consumer_module.HANDLERS, MarketAlert, handler)
+    for kind in ("first", "second"):
+        add(redis_client, MARKET_ALERTS, "market_alert", market_alert_payload(kind=kind))
+    handle_all(at_work, redis_client)
+    kinds = list(MarketAlertRecord.objects.order_by("id").values_list("kind", flat=True))
+    assert kinds == ["first", "second", "afterwards"]
+    assert [backlog(at_work.reader.client, stream, GROUP) for stream in STREAMS] == [0] * len(STREAMS)
+    assert not DeadLetter.objects.exists()
+
+
 def test_stopping_leaves_the_rest_of_the_batch_to_the_next_start(at_work: Consumer, redis_client: redis.Redis) -> None:
     add(redis_client, MARKET_ALERTS, "market_alert", market_alert_payload())
     at_work.stop()
@@ -450,6 +495,119 @@ def test_a_cancelled_statement_is_tried_again(
     assert MarketAlertRecord.objects.count() == 1
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_is_read_only_for_a_while_costs_no_message(
+    at_work: Consumer, redis_client: redis.Redis, elsewhere: psycopg.Connection
+) -> None:
+    """As while a standby takes over: the consumer waits, and the message's tries are not used up."""
+    name = connection.settings_dict["NAME"]
+    add(redis_client, MARKET_ALERTS, "market_alert", market_alert_payload())
+    elsewhere.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+    connection.close()
+    try:
+        with pytest.raises(PASSING):
+            at_work.step()
+        with pytest.raises(PASSING):
+            consumer_module._write_to_servers(at_work.reader.client)
+    finally:
+        elsewhere.execute(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
+        connection.close()
+    consumer_module._write_to_servers(at_work.reader.client)
+    at_work.reader.look_behind()
+    handle_all(at_work, redis_client)
+    assert MarketAlertRecord.objects.count() == 1
+    assert not DeadLetter.objects.exists()
+
+
+class Pauses(threading.Event):
+    """Notes how long it should have been waited for, and waits for nothing. Ends the waiting after so many."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most, self.told = most, []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.told.append(timeout)
+        if len(self.told) >= self.most:
+            self.set()
+        return self.is_set()
+
+
+NO_SPACE = """
+CREATE FUNCTION no_space() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$;
+CREATE TRIGGER no_space BEFORE INSERT ON inbox FOR EACH ROW EXECUTE FUNCTION no_space();
+"""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_without_space_is_waited_for(
+    at_work: Consumer, redis_client: redis.Redis, elsewhere: psycopg.Connection
+) -> None:
+    add(redis_client, MARKET_ALERTS, "market_alert", market_alert_payload())
+    at_work.stopping = Pauses(7)
+    elsewhere.execute(NO_SPACE)
+    try:
+        at_work.run()
+    finally:
+        elsewhere.execute("DROP FUNCTION no_space CASCADE")
+    assert at_work.stopping.told == [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
+    at_work.stopping = threading.Event()
+    at_work.reader.look_behind()
+    handle_all(at_work, redis_client)
+    assert MarketAlertRecord.objects.count() == 1
+    assert not DeadLetter.objects.exists()
+
+
+def test_servers_that_answer_and_still_refuse_what_an_entry_writes_are_waited_for_ever_longer(
+    at_work: Consumer, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, tries = consumer_module.HANDLERS[MarketAlert], count(1)
+
+    def handler(message: MarketAlert) -> None:
+        if next(tries) in (1, 2, 3, 5):
+            raise OperationalError("could not extend file: No space left on device")
+        taken(message)
+
+    monkeypatch.setitem(consumer_module.HANDLERS, MarketAlert, handler)
+    for kind in ("one", "two"):
+        add(redis_client, MARKET_ALERTS, "market_alert", market_alert_payload(kind=kind))
+    at_work.stopping = Pauses(4)
+    at_work.run()
+    assert at_work.stopping.told == [0.1, 0.2, 0.4, 0.1]
+    assert MarketAlertRecord.objects.get().kind == "one"
+    assert not InboxMessage.objects.filter(msg_id__startswith="look").exists()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OperationalError("the connection is closed"), InterfaceError("connection already closed"),
+        InternalError("cannot execute INSERT in a read-only transaction"), redis.BusyLoadingError("LOADING"),
+        redis.ReadOnlyError("READONLY"), redis.OutOfMemoryError("OOM"), redis.ResponseError("UNBLOCKED"),
+    ],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+def test_what_passes_is_tried_again(
+    error: Exception, at_work: Consumer, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, raised = consumer_module.HANDLERS[MarketAlert], [error]
+
+    def handler(message: MarketAlert) -> None:
+        if raised:
+            raise raised.pop()
+        taken(message)
+
+    monkeypatch.setitem(consumer_module.HANDLERS, MarketAlert, handler)
+    add(redis_client, MARKET_ALERTS, "market_alert", market_alert_payload())
+    with pytest.raises(PASSING):
+        at_work.step()
+    at_work.reader.look_behind()
+    handle_all(at_work, redis_client)
+    assert MarketAlertRecord.objects.count() == 1
+    assert not DeadLetter.objects.exists()
+
+
 # --- out of turn ------------------------------------------------------------------------------------------------------
 
 
@@ -474,20 +632,17 @@ def test_an_exit_before_its_entry_waits_for_it(
     assert not DeadLetter.objects.exists()
 
 
-def test_an_exit_whose_entry_never_comes_is_buried_and_holds_nothing_up(
+def test_an_exit_whose_entry_does_not_come_holds_nothing_up_and_is_kept_on_its_last_try(
     at_work: Consumer, redis_client: redis.Redis, short_pause: None
 ) -> None:
     add(redis_client, TRADE_FILLS, "trade_fill", _exit())
     add(redis_client, TRADE_FILLS, "funding_payment", funding_payload())
     at_work.step()
     assert FundingPayment.objects.count() == 1
-    assert not DeadLetter.objects.exists()
-    handle_all(at_work, redis_client)
-    letter = DeadLetter.objects.get()
-    assert (letter.deliveries, letter.reason) == (
-        MOST_DELIVERIES, "an exit of BTC-USDT-SWAP long, which is not open in the record",
-    )  # fmt: skip
     assert not Fill.objects.exists()
+    handle_all(at_work, redis_client)
+    assert Fill.objects.get().waiting is not None
+    assert not DeadLetter.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)

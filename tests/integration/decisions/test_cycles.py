@@ -2,14 +2,15 @@
 
 import threading
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 import redis
 from django.conf import settings as configured
+from django.db import DataError
 
-from decisions import clock, cycles, orders, tasks
+from decisions import clock, cycles, orders, reconciliation, tasks
 from decisions.models import (
     DecisionCycle,
     ModelCall,
@@ -21,7 +22,7 @@ from decisions.models import (
     State,
 )
 from decisions.stages.collect import collect
-from tests.integration.decisions.build import BTC, NOON
+from tests.integration.decisions.build import BTC, NOON, alerts
 from tests.integration.decisions.model_server import ScriptedModels, analysed, left, screened
 from tests.integration.decisions.scene import (
     ETH,
@@ -92,6 +93,19 @@ def test_the_cycle_that_still_runs_at_the_next_tick_is_left_to_finish(models: Sc
     assert drive(first).state == State.CONFIRMING
     second = DecisionCycle.objects.get(slot_at=later(5))
     assert (second.outcome, second.model_calls.count()) == (Outcome.PREVIOUS_STILL_RUNNING, 0)
+
+
+@pytest.mark.usefixtures("ready")
+def test_a_reconciliation_that_fails_is_told_and_keeps_no_cycle_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: datetime) -> None:
+        raise DataError("numeric field overflow")
+
+    monkeypatch.setattr(reconciliation, "reconcile_if_due", fail)
+    for minutes in (0, 5):
+        world(later(minutes))
+        tasks.cycle([BTC])
+    assert list(DecisionCycle.objects.order_by("id").values_list("slot_at", flat=True)) == [NOON, later(5)]
+    assert alerts("round_failed") == ["DataError: numeric field overflow"]
 
 
 @concurrent

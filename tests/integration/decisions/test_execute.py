@@ -8,11 +8,25 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+import redis
 from django.db import transaction
 
 from decisions import operator_actions, orders, positions, sweeper, tasks
 from decisions.messages import PositionUpdate, TradeOrder, decode, parse
-from decisions.models import LIVE, DecisionCycle, Order, OrderStatus, OutboxMessage, Outcome, PositionReport, State
+from decisions.models import (
+    LIVE,
+    DecisionCycle,
+    Discrepancy,
+    InstrumentBlock,
+    Order,
+    OrderStatus,
+    OutboxMessage,
+    Outcome,
+    PositionReport,
+    State,
+)
+from decisions.outbox import redis_client as redis_client_of_ours
+from orchestrator_project import streams
 from risk import services as risk
 from risk.models import RiskAction, Verdict
 from tests.integration.decisions.build import BTC, NOON, book, position_payload, position_update_payload, sent_order
@@ -96,6 +110,25 @@ def test_a_limit_order_expires_by_the_market_clock(models: ScriptedModels, setti
     assert order_of(cycle).notional_usd == Decimal("300")
 
 
+OTHER_SIDE = position_payload(BTC, pos_side="short", size="3", notional_usd="600", stop_loss="20200", take_profit=None)
+
+
+@pytest.mark.parametrize(("ours", "pos_side", "size"), [(True, "long", 2), (False, "short", 3)])
+@pytest.mark.parametrize("action", ["CLOSE", "REDUCE"])
+def test_an_exit_of_what_is_held_both_ways_leaves_our_side_or_the_larger(
+    models: ScriptedModels, ours: bool, pos_side: str, size: int, action: str
+) -> None:
+    if ours:
+        over = {"state": State.DONE, "outcome": Outcome.TRADED, "finished_at": NOON}
+        book(sent_order(cycle_changes=over))
+    answer = left(action, size_pct=0.02 if action == "REDUCE" else 0)
+    cycle = drive(approved(models, answer, HELD, OTHER_SIDE))
+    order = order_of(cycle)
+    assert (order.reduce_only, order.pos_side) == (True, pos_side)
+    assert order.size == size if action == "CLOSE" else order.size < size
+    assert sent().pos_side == pos_side
+
+
 def test_a_short_is_sold_and_an_exit_of_it_bought(models: ScriptedModels) -> None:
     short = analysed("OPEN_SHORT", stop_loss=20200.0, take_profit=19550.0)
     opened = drive(approved(models, short))
@@ -135,6 +168,62 @@ def test_an_order_that_is_out_is_not_judged_too_late_afterwards(models: Scripted
     orders.send(order_of(cycle))
     Order.objects.update(expires_at=datetime.now(UTC) - timedelta(seconds=5))
     assert drive(cycle).state == State.CONFIRMING
+
+
+def test_an_order_that_may_have_gone_out_before_redis_was_emptied_is_not_sent_again(
+    models: ScriptedModels, redis_client: "redis.Redis"
+) -> None:
+    cycle = approved(models)
+    orders.send(order_of(cycle))
+    redis_client.flushall()
+    cycle = drive(cycle)
+    order = order_of(cycle)
+    assert (order.status, order.sent_at, sent_orders()) == (OrderStatus.UNKNOWN, None, [])
+    assert (cycle.outcome, cycle.reason) == (Outcome.ORDER_UNKNOWN, "it may have gone out before Redis was emptied")
+    assert OutboxMessage.objects.filter(category="order_unknown").count() == 1
+    (step,) = order.transitions.all()
+    assert (step.from_status, step.to_status, step.cause) == ("pending", "unknown", cycle.reason)
+
+
+def test_an_order_that_is_filling_is_out_though_redis_has_forgotten_it(
+    models: ScriptedModels, redis_client: "redis.Redis"
+) -> None:
+    cycle = approved(models)
+    orders.send(order_of(cycle))
+    venue_says(order_of(cycle), "partially_filled", fill_size="0.5", cumulative_size="0.5")
+    redis_client.flushall()
+    cycle = drive(cycle)
+    assert (cycle.state, order_of(cycle).status) == (State.CONFIRMING, OrderStatus.PARTIALLY_FILLED)
+    assert sent_orders() == []
+    venue_says(order_of(cycle), "filled", fill_size="1", cumulative_size="1.5")
+    cycle.refresh_from_db()
+    assert (cycle.outcome, cycle.reason) == (Outcome.TRADED, "OPEN_LONG filled: 1.5 of 1.5 contracts")
+
+
+def test_the_entry_of_an_order_is_noted_though_a_fill_was_quicker(models: ScriptedModels) -> None:
+    cycle = approved(models)
+    entry_id = orders.send(order_of(cycle))
+    venue_says(order_of(cycle), "partially_filled", fill_size="0.5", cumulative_size="0.5")
+    first = order_of(cycle).sent_at
+    cycle = drive(cycle)
+    order = order_of(cycle)
+    assert (order.entry_id, order.sent_at, order.status) == (entry_id, first, OrderStatus.PARTIALLY_FILLED)
+    assert cycle.state == State.CONFIRMING
+
+
+@pytest.mark.parametrize("status", [OrderStatus.EXPIRED, OrderStatus.CANCELLED, OrderStatus.REJECTED])
+def test_an_order_that_has_ended_is_not_sent_and_its_cycle_ends_by_its_status(
+    models: ScriptedModels, status: OrderStatus
+) -> None:
+    cycle = approved(models)
+    Order.objects.update(status=status, reason="taken back")
+    cycle = drive(cycle)
+    assert (cycle.outcome, order_of(cycle).status, sent_orders()) == (f"order_{status}", status, [])
+    assert "taken back" in cycle.reason
+
+
+def test_an_order_knows_the_life_of_the_streams_it_was_written_in(models: ScriptedModels) -> None:
+    assert order_of(approved(models)).streams_life == streams.life(redis_client_of_ours())
 
 
 @pytest.mark.django_db(transaction=True)
@@ -181,12 +270,24 @@ def positions_are_gone() -> None:
     PositionReport.objects.all().delete()
 
 
+def instrument_is_blocked() -> None:
+    InstrumentBlock.objects.create(symbol=BTC, reason="a position that is not ours")
+
+
+def the_venue_differs() -> None:
+    told = datetime.now(UTC)
+    seen = {"first_told_at": told - timedelta(seconds=5), "last_told_at": told}
+    Discrepancy.objects.create(symbol=BTC, kind="size", ours="LONG 1", theirs="LONG 2", **seen)
+
+
 CHANGES: list[tuple[Callable[[], None], str]] = [
     (expiry_passes, "before it was sent"),
     (halt_begins, "trading was halted before the order was sent: maintenance"),
     (snapshot_gets_stale, "the newest snapshot is 0:15:00 old"),
     (positions_get_stale, "the newest positions are 0:05:00 old"),
     (positions_are_gone, "snapshot or positions are gone"),
+    (instrument_is_blocked, "a position that is not ours"),
+    (the_venue_differs, "the record has LONG 1, the venue LONG 2"),
     (price_runs_up, "the price moved from 20000.00000000 to 20100.1"),
     (price_runs_down, "the price moved from 20000.00000000 to 19899.9"),
 ]
@@ -326,7 +427,14 @@ def test_a_working_limit_order_is_withdrawn_when_trading_halts(models: ScriptedM
 
 def test_a_working_limit_order_past_its_expiry_is_withdrawn_once(models: ScriptedModels) -> None:
     order = _working(models)
-    world(later(10))
+    bar(later(10))
+    resting = {
+        "client_order_id": order.client_order_id, "order_id": "venue-1", "symbol": BTC, "pos_side": "long",
+        "side": "buy", "size": "1.5", "filled_size": "0", "limit_price": "19990", "expires_at": None,
+    }  # fmt: skip
+    with transaction.atomic():
+        payload = position_update_payload(later(10), open_orders=[resting])
+        positions.take_in(PositionUpdate.model_validate(payload), datetime.now(UTC))
     sweeper.sweep()
     sweeper.sweep()
     cancel = OutboxMessage.objects.get(type="trade_cancel")

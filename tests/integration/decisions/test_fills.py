@@ -5,18 +5,18 @@ A contract is 0.01 coin, so 2 contracts at 20000 are worth 400 USD.
 
 import threading
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.db import connections, transaction
-from django.db.models import Sum
+from django.db.models import F, Sum
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from decisions import fills, report
+from decisions import exposure, fills, funding, report
 from decisions.fills import AlreadyBooked, CannotBook, OutOfTurn
 from decisions.messages import FundingPayment as FundingMessage
 from decisions.messages import TradeFill
@@ -31,6 +31,7 @@ from decisions.models import (
     Outcome,
     State,
 )
+from journal import services as journal
 from journal.models import Trade
 from journal.signals import trade_closed
 from risk.models import RiskState
@@ -60,11 +61,25 @@ def book_exit(order: Order | None = None, **changes: Any) -> TradeFill:
 
 def book_funding(**changes: Any) -> None:
     with transaction.atomic():
-        fills.book_funding(FundingMessage.model_validate(funding_payload(**changes)))
+        funding.book(FundingMessage.model_validate(funding_payload(**changes)))
+
+
+def an_hour_later() -> None:
+    """Past the time in which an alert is not told again."""
+    OutboxMessage.objects.update(created_at=F("created_at") - timedelta(seconds=3601))
 
 
 def at(minutes: int) -> str:
     return zulu(NOON + timedelta(minutes=minutes))
+
+
+def book_at_last(order: Order | None = None, **changes: Any) -> None:
+    with transaction.atomic():
+        fills.book_fill(TradeFill.model_validate(fill_payload(order, **changes)), last_try=True)
+
+
+EXIT = {"intent": "close", "side": "sell"}
+OVER = {"state": State.DONE, "outcome": Outcome.TRADED, "finished_at": NOON}
 
 
 # --- entries ----------------------------------------------------------------------------------------------------------
@@ -221,6 +236,26 @@ def test_an_addition_after_a_reduction_is_checked_by_the_cost_of_what_was_open(
     assert not alerts("pnl_difference")
 
 
+def test_a_wrong_figure_of_the_venue_does_not_hide_in_those_after_it() -> None:
+    """Of 4 at 20000 the first leaves at 20100 with 2 USD instead of 1; the right figures after it are right to us."""
+    book(sent_order(size="4"))
+    for pnl in ("2", "1", "1"):
+        book_exit(fill_size="1", fill_price="20100", pnl_usd=pnl)
+    assert len(alerts("pnl_difference")) == 1
+    an_hour_later()
+    book_exit(fill_size="1", fill_price="20100", pnl_usd="0")
+    assert len(alerts("pnl_difference")) == 2
+
+
+def test_an_exit_told_late_leaves_the_end_of_the_trade_as_it_was() -> None:
+    book(sent_order())
+    book_exit(fill_size="1", fill_price="19800", pnl_usd="-2", exit_reason="stop_loss", filled_at=at(9))
+    book(sent_order("REDUCE", size="1"), fill_price="20100", pnl_usd="1", exit_reason="signal", filled_at=at(5))
+    trade = Trade.objects.get()
+    assert (trade.status, trade.exit_reason, trade.closed_at) == ("closed", "stop_loss", NOON + timedelta(minutes=9))
+    assert (trade.exit_price, trade.gross_pnl_usd) == (19950, -1)
+
+
 def test_the_venues_figure_is_booked_and_a_difference_of_more_than_a_cent_is_told() -> None:
     book(sent_order(size="4"))
     book_exit(fill_size="1", fill_price="20100", pnl_usd="1.01")
@@ -273,6 +308,22 @@ def test_a_fill_that_comes_again_by_its_id_books_nothing() -> None:
     assert (Fill.objects.count(), Trade.objects.get().size) == (1, 2)
 
 
+@pytest.mark.parametrize("change", [{"fill_price": "20001"}, {"fee_usd": "0.21"}, {"filled_at": at(1)}])
+def test_a_fill_id_that_comes_again_with_other_figures_contradicts_the_record(change: dict[str, str]) -> None:
+    order = sent_order()
+    book(order, fill_id="one")
+    with pytest.raises(CannotBook, match="fill one came before with"), transaction.atomic():
+        book(order, fill_id="one", **change)
+    assert Trade.objects.get().fees_usd == D("0.2")
+
+
+def test_what_the_venue_calls_a_fill_besides_does_not_make_it_another() -> None:
+    order = sent_order()
+    book(order, fill_id="one", algo_id="algo-1")
+    with pytest.raises(AlreadyBooked):
+        book(order, fill_id="one", algo_id=None, fee_usd="0.20000001")
+
+
 def test_funding_that_comes_again_books_nothing() -> None:
     book(sent_order())
     book_funding(funding_id="once")
@@ -300,6 +351,15 @@ def test_late_funding_belongs_to_the_trade_that_was_open_when_it_was_paid() -> N
     book(sent_order("OPEN_SHORT"), filled_at=at(60))
     book_funding(amount_usd="-0.1", paid_at=at(60))
     assert {trade.direction: trade.funding_usd for trade in Trade.objects.all()} == {"LONG": D("-0.1"), "SHORT": 0}
+
+
+def test_funding_that_comes_before_its_entry_is_booked_with_that() -> None:
+    book_funding(amount_usd="-0.1", paid_at=at(10))
+    book_funding(amount_usd="-0.3", paid_at=at(-10))
+    book(sent_order())
+    trade = Trade.objects.get()
+    assert trade.funding_usd == D("-0.1")
+    assert set(FundingPayment.objects.values_list("amount_usd", "trade")) == {(D("-0.1"), trade.pk), (D("-0.3"), None)}
 
 
 def test_funding_that_no_trade_explains_is_kept_in_the_books_and_told() -> None:
@@ -377,21 +437,340 @@ def test_a_fill_may_be_quicker_than_the_stage_that_sent_the_order(state: State) 
     assert cycle.finished_at is not None
 
 
-def test_an_unknown_orders_fill_is_kept_booked_and_told() -> None:
+# --- what waits -------------------------------------------------------------------------------------------------------
+
+
+def settle(seconds: float = 0) -> None:
+    """A round over what waits, so many seconds from now."""
+    fills.settle_waiting(datetime.now(UTC) + timedelta(seconds=seconds))
+
+
+def test_an_unknown_orders_fill_is_kept_and_waits() -> None:
+    book(decision_id="somebody", client_order_id="else", stop_confirmed=True)
+    fill = Fill.objects.get()
+    assert (fill.order, fill.trade, fill.size) == (None, None, 2)
+    assert fill.waiting is not None
+    settle(seconds=59)
+    fill.refresh_from_db()
+    assert fill.waiting is not None
+    assert not Trade.objects.exists()
+    assert not OutboxMessage.objects.exists()
+
+
+def test_the_fill_is_booked_on_its_order_once_that_appears() -> None:
+    order = sent_order()
+    message = fill_payload(order)
+    Order.objects.filter(pk=order.pk).update(client_order_id="another")
+    with transaction.atomic():
+        fills.book_fill(TradeFill.model_validate(message))
+    assert not Trade.objects.exists()
+    Order.objects.filter(pk=order.pk).update(client_order_id=order.client_order_id)
+    settle()
+    fill, trade = Fill.objects.get(), Trade.objects.get()
+    assert (fill.order, fill.trade, fill.waiting) == (order, trade, None)
+    assert (trade.origin, trade.stop_loss, trade.size) == ("decision", 19800, 2)
+    assert end_of(order)[:2] == (OrderStatus.FILLED, Outcome.TRADED)
+    settle(seconds=61)
+    assert Trade.objects.get().size == 2
+    assert not alerts("unknown_order")
+
+
+def test_a_fill_whose_order_never_appears_is_what_the_venue_did_by_itself() -> None:
     MarketRecord.objects.create(symbol=BTC, at=NOON, price=20000, payload=snapshot_payload())
     book(decision_id="somebody", client_order_id="else", stop_confirmed=True)
+    settle(seconds=61)
     trade = Trade.objects.get()
     assert (trade.origin, trade.stop_loss, trade.size, trade.ct_val) == ("reconciled", None, 2, D("0.01"))
-    assert Fill.objects.get().order is None
+    fill = Fill.objects.get()
+    assert (fill.order, fill.trade, fill.waiting) == (None, trade, None)
     assert "else" in alerts("unknown_order")[0]
+    assert OutboxMessage.objects.get(category="unknown_order").severity == "CRITICAL"
 
 
 def test_an_unknown_orders_fill_on_an_open_trade_moves_no_stop() -> None:
     MarketRecord.objects.create(symbol=BTC, at=NOON, price=20000, payload=snapshot_payload())
     book(sent_order())
     book(decision_id="somebody", client_order_id="else", intent="add")
+    settle(seconds=61)
     trade = Trade.objects.get()
     assert (trade.size, trade.stop_loss, trade.origin) == (4, 19800, "decision")
+
+
+def test_what_an_unknown_order_ends_in_is_kept_and_told() -> None:
+    book(decision_id="somebody", client_order_id="else", **NOTHING_FILLED | {"status": "rejected"})
+    assert (Fill.objects.get().waiting, len(alerts("unknown_order"))) == (None, 1)
+
+
+def test_an_execution_that_cannot_be_booked_costs_the_others_nothing_and_is_told_once() -> None:
+    """Its value is more than a trade can have."""
+    terms = {"ct_val": "100", "lot_size": "0.01", "min_size": "0.01", "tick_size": "0.1"}
+    MarketRecord.objects.create(symbol=BTC, at=NOON, price=20000, payload=snapshot_payload(instrument=terms))
+    MarketRecord.objects.create(symbol="ETH-USDT-SWAP", at=NOON, price=20000, payload=snapshot_payload("ETH-USDT-SWAP"))
+    book(decision_id="a", client_order_id="a", fill_price="900000000000", fill_size="900000000000")
+    book(decision_id="b", client_order_id="b", symbol="ETH-USDT-SWAP")
+    for _ in range(2):
+        settle(seconds=61)
+    assert Trade.objects.get().symbol == "ETH-USDT-SWAP"
+    assert Fill.objects.get(waiting__isnull=False).symbol == BTC
+    assert len(alerts("out_of_turn")) == 1
+
+
+def test_what_was_kept_and_cannot_be_read_any_more_is_told_and_waits() -> None:
+    book(decision_id="a", client_order_id="a")
+    Fill.objects.update(waiting={"fill_id": "cut"})
+    settle(seconds=61)
+    assert Fill.objects.get().waiting is not None
+    assert len(alerts("out_of_turn")) == 1
+
+
+def test_an_execution_that_never_fits_is_given_up_after_a_day() -> None:
+    book_at_last(**EXIT, pnl_usd="1", exit_reason="liquidation")
+    settle(seconds=86_300)
+    settle(seconds=-3600)  # a clock that was set back has not waited for long
+    assert Fill.objects.get().waiting is not None
+    assert not alerts("fill_given_up")
+    for _ in range(2):
+        settle(seconds=86_500)
+    fill = Fill.objects.get()
+    assert (fill.waiting, fill.trade) == (None, None)
+    assert "is not open in the record" in alerts("fill_given_up")[0]
+    assert len(alerts("fill_given_up")) == 1
+    assert report.books().realized_gross_pnl == 1
+
+
+# --- alerts -----------------------------------------------------------------------------------------------------------
+
+
+def test_word_of_many_unknown_orders_is_told_once_an_hour_and_an_execution_besides() -> None:
+    MarketRecord.objects.create(symbol=BTC, at=NOON, price=20000, payload=snapshot_payload())
+    for number in range(20):
+        unknown = {"decision_id": f"d{number}", "client_order_id": f"c{number}"}
+        book(**unknown, **NOTHING_FILLED | {"status": "accepted"})
+        book(**unknown)
+    assert len(alerts("unknown_order")) == 1
+    settle(seconds=61)
+    assert Trade.objects.get().size == 40
+    assert list(OutboxMessage.objects.order_by("id").values_list("severity", flat=True)) == ["WARN", "CRITICAL"]
+    an_hour_later()
+    book(decision_id="later", client_order_id="later", **NOTHING_FILLED | {"status": "accepted"})
+    assert len(alerts("unknown_order")) == 3
+
+
+def test_what_each_of_many_messages_gives_reason_to_tell_is_told_once_an_hour() -> None:
+    for _ in range(5):
+        book(sent_order(cycle_changes=OVER))
+        book_at_last(**EXIT, fill_size="3", fill_price="20100", pnl_usd="3", filled_at=at(5))
+        book(sent_order(cycle_changes=OVER), filled_at=at(6))
+        book_exit(fill_size="2", fill_price="20100", pnl_usd="3", filled_at=at(7))
+        book_funding(pos_side="short")
+        book_at_last(**EXIT, fill_size="1", pnl_usd="1", filled_at=at(-9))
+    told = OutboxMessage.objects.order_by("category").values_list("category", flat=True)
+    assert list(told) == ["funding_without_trade", "out_of_turn", "overshoot", "pnl_difference"]
+
+
+def test_one_instrument_does_not_silence_another() -> None:
+    book_funding()
+    book_funding(symbol="ETH-USDT-SWAP")
+    assert len(alerts("funding_without_trade")) == 2
+
+
+# --- a missed round trip ----------------------------------------------------------------------------------------------
+
+
+def missed(order: Order, *parts: dict[str, Any]) -> None:
+    """Executions heard of when another trade is open already: kept on their last try."""
+    for part in parts:
+        book_at_last(None if part["intent"] != "open" else order, **part)
+
+
+ROUND_TRIP: Sequence[dict[str, Any]] = (
+    {"intent": "open", "fill_size": "1", "status": "partially_filled", "cumulative_size": "1", "filled_at": at(0)},
+    {"intent": "open", "fill_size": "1", "cumulative_size": "2", "filled_at": at(1)},
+    {"intent": "reduce", "side": "sell", "fill_size": "0.5", "fill_price": "20100", "pnl_usd": "0.5",
+     "exit_reason": "manual", "filled_at": at(3)},
+    {"intent": "close", "side": "sell", "fill_size": "1.5", "fill_price": "20100", "pnl_usd": "1.5",
+     "exit_reason": "take_profit", "filled_at": at(5)},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("heard", [(0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 3, 1)], ids=str)
+@pytest.mark.parametrize("later", ["OPEN_LONG", "OPEN_SHORT"])
+def test_a_missed_round_trip_becomes_a_closed_trade_of_its_own(later: str, heard: tuple[int, ...]) -> None:
+    first = sent_order(cycle_changes=OVER)
+    book(sent_order(later), filled_at=at(20))
+    book_funding(amount_usd="-0.1", paid_at=at(4))
+    missed(first, *(ROUND_TRIP[place] for place in heard))
+    settle()
+    settle()
+    trip, still_open = Trade.objects.order_by("opened_at")
+    assert (trip.status, trip.size, trip.open_size, trip.exit_reason) == ("closed", 2, 0, "take_profit")
+    assert (trip.opened_at, trip.closed_at) == (NOON, NOON + timedelta(minutes=5))
+    assert (trip.gross_pnl_usd, trip.fees_usd, trip.funding_usd, trip.pnl_usd) == (2, D("0.8"), D("-0.1"), D("1.1"))
+    assert (trip.decision_id, trip.origin, trip.exit_price) == (first.decision_id, "decision", 20100)
+    assert (still_open.status, still_open.size, still_open.funding_usd) == ("open", 2, 0)
+    first.refresh_from_db()
+    assert (first.status, first.trade, first.filled_size) == (OrderStatus.FILLED, trip, 2)
+    assert not Fill.objects.filter(waiting__isnull=False).exists()
+    assert not alerts("pnl_difference")
+
+
+@pytest.mark.parametrize("heard", [(0, 1), (0, 1, 2), (0, 3), (2, 3)], ids=str)
+def test_half_of_a_round_trip_waits_for_the_other(heard: tuple[int, ...]) -> None:
+    first = sent_order(cycle_changes=OVER)
+    book(sent_order(), filled_at=at(20))
+    missed(first, *(ROUND_TRIP[place] for place in heard))
+    settle(seconds=61)
+    assert Trade.objects.get().opened_at == NOON + timedelta(minutes=20)
+    assert Fill.objects.filter(waiting__isnull=False).count() == len(heard)
+
+
+def test_a_round_trip_that_no_order_of_ours_began_waits() -> None:
+    MarketRecord.objects.create(symbol=BTC, at=NOON, price=20000, payload=snapshot_payload())
+    book(sent_order(), filled_at=at(20))
+    for part in ROUND_TRIP:
+        book_at_last(**part)
+    settle(seconds=61)
+    assert Trade.objects.count() == 1
+
+
+def test_an_exit_of_a_trade_that_was_given_up_is_booked_while_another_is_open() -> None:
+    book(sent_order(cycle_changes=OVER))
+    journal.close_unknown(Trade.objects.get(), NOON + timedelta(minutes=10))
+    book(sent_order(), filled_at=at(20))
+    with pytest.raises(OutOfTurn):
+        book_exit(pnl_usd="2", fill_price="20100", filled_at=at(15))  # that one was gone by then
+    book_exit(pnl_usd="2", fill_price="20100", exit_reason="stop_loss", filled_at=at(5))
+    given_up, still_open = Trade.objects.order_by("opened_at")
+    assert (given_up.pnl_usd, given_up.exit_reason) == (D("1.6"), "stop_loss")
+    assert (still_open.open_size, still_open.gross_pnl_usd) == (2, 0)
+
+
+# --- the last try -----------------------------------------------------------------------------------------------------
+
+
+def test_an_exit_of_more_than_is_open_closes_the_trade_with_all_of_its_money() -> None:
+    book(sent_order())
+    book_at_last(**EXIT, fill_size="3", fill_price="20100", pnl_usd="3", fee_usd="0.3", filled_at=at(5))
+    trade = Trade.objects.get()
+    assert (trade.status, trade.size, trade.open_size, trade.exit_price) == ("closed", 2, 0, 20100)
+    assert (trade.gross_pnl_usd, trade.fees_usd, trade.pnl_usd) == (3, D("0.5"), D("2.5"))
+    assert "3 contracts were closed, 2 were open" in alerts("overshoot")[0]
+    assert not alerts("pnl_difference")
+
+
+def test_the_entry_that_an_overshoot_lacked_completes_the_closed_trade() -> None:
+    order = sent_order(size="3")
+    book(order, fill_size="2", status="partially_filled", cumulative_size="2")
+    book_at_last(**EXIT, fill_size="3", fill_price="20100", pnl_usd="3", fee_usd="0.3", filled_at=at(5))
+    book(order, fill_size="1", fee_usd="0.1", cumulative_size="3", filled_at=at(1))
+    trade = Trade.objects.get()
+    assert (trade.status, trade.size, trade.open_size, trade.exit_price) == ("closed", 3, 0, 20100)
+    assert (trade.entry_value, trade.exit_value, trade.pnl_usd) == (600, 603, D("2.4"))
+    order.refresh_from_db()
+    assert (order.status, order.filled_size) == (OrderStatus.FILLED, 3)
+
+
+def test_a_reduction_that_seemed_to_take_all_opens_the_trade_again_when_the_missing_part_is_found() -> None:
+    order = sent_order(size="2")
+    book(order, fill_size="1", status="partially_filled", cumulative_size="1")
+    over = {"state": State.DONE, "outcome": Outcome.TRADED, "finished_at": NOON}
+    reduction = sent_order("REDUCE", size="1", cycle_changes=over)
+    with pytest.raises(OutOfTurn, match="after which something is left"):
+        book(reduction, fill_price="20100", pnl_usd="1", filled_at=at(5))
+    book_at_last(reduction, fill_price="20100", pnl_usd="1", filled_at=at(5))
+    assert Trade.objects.get().status == "closed"
+    book(order, fill_size="1", cumulative_size="2", filled_at=at(1))
+    trade = Trade.objects.get()
+    assert (trade.status, trade.size, trade.open_size, trade.exit_price) == ("open", 2, 1, 20100)
+    assert (trade.closed_at, trade.pnl_usd, trade.exit_reason, trade.gross_pnl_usd) == (None, None, "", 1)
+
+
+def test_an_addition_that_had_to_begin_the_trade_gives_way_to_the_opening_when_that_is_found_after_the_close() -> None:
+    opening, addition = sent_order(size="2", cycle_changes=OVER), sent_order("ADD", size="1", stop_loss=D(19900))
+    book_at_last(addition, fee_usd="0.1", filled_at=at(5))
+    book_at_last(**EXIT, fill_size="3", fill_price="20100", pnl_usd="3", fee_usd="0.3", filled_at=at(9))
+    book(opening, filled_at=at(0))
+    trade = Trade.objects.get()
+    assert (trade.status, trade.size, trade.opened_at, trade.decision_id) == ("closed", 3, NOON, opening.decision_id)
+    assert (trade.stop_loss, trade.gross_pnl_usd, trade.fees_usd, trade.pnl_usd) == (19900, 3, D("0.6"), D("2.4"))
+    assert trade.duration_seconds == 540
+
+
+def test_funding_told_while_a_trade_seemed_closed_is_booked_when_that_turns_out_to_go_on() -> None:
+    order = sent_order(size="2")
+    book(order, fill_size="1", status="partially_filled", cumulative_size="1")
+    book_at_last(intent="reduce", side="sell", fill_size="1", pnl_usd="0", exit_reason="manual", filled_at=at(5))
+    book_funding(amount_usd="-0.1", paid_at=at(7))
+    assert Trade.objects.get().funding_usd == 0
+    book(order, fill_size="1", cumulative_size="2", filled_at=at(1))
+    assert (Trade.objects.get().status, Trade.objects.get().funding_usd) == ("open", D("-0.1"))
+
+
+def test_the_opening_of_an_earlier_position_is_no_part_of_the_trade_that_is_open() -> None:
+    first = sent_order(cycle_changes=OVER)
+    book(sent_order(), filled_at=at(20))
+    with pytest.raises(OutOfTurn, match="of which it is no part"):
+        book(first, filled_at=at(0))
+    book_at_last(first, filled_at=at(0))
+    assert (Trade.objects.get().size, Trade.objects.get().opened_at) == (2, NOON + timedelta(minutes=20))
+
+
+def test_the_addition_to_an_earlier_position_is_found_while_another_trade_is_open() -> None:
+    book(sent_order(size="2"))
+    addition = sent_order("ADD", size="1", cycle_changes=OVER)
+    book_at_last(**EXIT, fill_size="3", fill_price="20100", pnl_usd="3", fee_usd="0.3", filled_at=at(9))
+    book(sent_order(), filled_at=at(20))
+    book(addition, fee_usd="0.1", filled_at=at(5))
+    assert [(each.status, each.size) for each in Trade.objects.order_by("opened_at")] == [("closed", 3), ("open", 2)]
+
+
+def test_an_order_that_is_filled_beyond_its_size_reserves_nothing() -> None:
+    order = sent_order(size="2")
+    book(order, status="partially_filled", fill_size="3", cumulative_size="3")
+    (pending,) = exposure.live_orders()
+    assert (pending.symbol, pending.notional_usd) == (order.symbol, 0)
+
+
+def test_an_entry_on_the_other_side_is_kept_told_and_booked_when_the_trade_has_ended() -> None:
+    book(sent_order())
+    short = sent_order("OPEN_SHORT")
+    book_at_last(short, filled_at=at(10))
+    assert Fill.objects.get(order=short).waiting is not None
+    assert "an entry SHORT while LONG" in alerts("out_of_turn")[0]
+    assert Trade.objects.get().direction == "LONG"
+    settle(seconds=61)
+    assert len(alerts("out_of_turn")) == 1
+    book_exit(pnl_usd="0", fill_price="20000", filled_at=at(5))
+    settle(seconds=61)
+    assert [(each.direction, each.status) for each in Trade.objects.order_by("id")] == [
+        ("LONG", "closed"), ("SHORT", "open")]  # fmt: skip
+    assert not Fill.objects.filter(waiting__isnull=False).exists()
+
+
+def test_an_exit_of_what_was_never_open_is_kept_and_told() -> None:
+    book_at_last(**EXIT, pnl_usd="1", exit_reason="liquidation")
+    assert Fill.objects.get().waiting is not None
+    assert alerts("out_of_turn")
+    assert report.books().realized_gross_pnl == 1
+
+
+def test_an_order_that_is_filled_beyond_its_size_is_booked_and_told_once() -> None:
+    order = sent_order(size="2")
+    book(order)
+    book(order, fill_size="1", cumulative_size="3")
+    book(order, fill_size="1", cumulative_size="4")
+    assert Trade.objects.get().size == 4
+    order.refresh_from_db()
+    assert (order.filled_size, order.status) == (4, OrderStatus.FILLED)
+    (detail,) = alerts("overfilled")
+    assert "3 of 2 contracts" in detail
+
+
+def test_a_part_told_twice_under_two_names_is_an_order_filled_beyond_its_size() -> None:
+    order = sent_order(size="2")
+    for _ in range(3):
+        book(order, status="partially_filled", fill_size="1", cumulative_size="1")
+    assert len(alerts("overfilled")) == 1
 
 
 # --- contradictions ---------------------------------------------------------------------------------------------------
@@ -606,7 +985,7 @@ def test_fills_of_one_order_booked_at_the_same_moment_all_count_once() -> None:
 def test_funding_booked_at_the_same_moment_all_counts() -> None:
     book(sent_order())
     payments = [FundingMessage.model_validate(funding_payload(amount_usd="-0.01")) for _ in range(8)]
-    assert at_once(fills.book_funding, payments) == ["booked"] * 8
+    assert at_once(funding.book, payments) == ["booked"] * 8
     assert Trade.objects.get().funding_usd == D("-0.08")
 
 

@@ -8,10 +8,18 @@ import redis
 from django.utils import timezone
 from pytest_django import Settings
 
-from decisions import housekeeping
+from decisions import housekeeping, outbox
 from decisions.consumer import STREAMS
 from decisions.messages import MARKET_ALERTS, SYSTEM_ALERTS, TRADE_FILLS, TRADE_ORDERS, TRADE_POSITIONS
-from decisions.models import InboxMessage, MarketRecord, OrderStatus
+from decisions.models import (
+    InboxMessage,
+    MarketAlertRecord,
+    MarketRecord,
+    OrderStatus,
+    OutboxMessage,
+    ResearchCache,
+)
+from journal.models import AccountUpdate
 from tests.integration.decisions.build import BTC, NOON, group_reader, sent_order, snapshot_payload
 
 pytestmark = pytest.mark.django_db
@@ -28,7 +36,7 @@ def _left(client: redis.Redis, stream: str) -> list[str]:
     return [entry_id for entry_id, _ in client.xrange(stream)]
 
 
-@pytest.mark.parametrize("stream", [TRADE_FILLS, TRADE_POSITIONS, SYSTEM_ALERTS])
+@pytest.mark.parametrize("stream", [TRADE_FILLS, SYSTEM_ALERTS])
 def test_only_what_is_acknowledged_and_older_than_the_retention_is_trimmed(
     stream: str, redis_client: redis.Redis, settings: Settings
 ) -> None:
@@ -46,6 +54,25 @@ def test_only_what_is_acknowledged_and_older_than_the_retention_is_trimmed(
         reader.acknowledge(entry)
     housekeeping.tidy()
     assert _left(redis_client, stream) == [young]
+
+
+@pytest.mark.parametrize(("retention", "kept_seconds"), [(DAY, 600), (60, 60)])
+def test_position_updates_go_after_minutes_once_they_are_acknowledged(
+    retention: int, kept_seconds: int, redis_client: redis.Redis, settings: Settings
+) -> None:
+    settings.STREAM_RETENTION_SECONDS = retention
+    _, pending, behind = (_add_at(redis_client, TRADE_POSITIONS, kept_seconds + ago) for ago in (300, 200, 100))
+    young = _add_at(redis_client, TRADE_POSITIONS, kept_seconds - 30)
+    reader = group_reader(STREAMS)
+    entries = reader.read()
+    for entry in entries:
+        if entry.entry_id != pending:
+            reader.acknowledge(entry)
+    housekeeping.tidy()
+    assert _left(redis_client, TRADE_POSITIONS) == [pending, behind, young]
+    reader.acknowledge(entries[1])
+    housekeeping.tidy()
+    assert _left(redis_client, TRADE_POSITIONS) == [young]
 
 
 def test_what_no_consumer_has_read_is_kept_however_old(redis_client: redis.Redis) -> None:
@@ -105,6 +132,60 @@ def test_a_great_deal_is_deleted_a_part_at_a_time(redis_client: redis.Redis, mon
     assert InboxMessage.objects.count() == 1
     housekeeping.tidy()
     assert InboxMessage.objects.count() == 0
+
+
+def test_what_we_told_heard_and_looked_up_goes_after_a_quarter(redis_client: redis.Redis) -> None:
+    now = timezone.now()
+    for days in (91, 89):
+        aged = now - timedelta(days=days)
+        outbox.record_alert("WARN", f"told {days}", "title", "detail", "none")
+        alert = MarketAlertRecord.objects.create(
+            symbol=BTC, kind=f"heard {days}", severity="WARN", detail="", market_time=NOON
+        )
+        answer = ResearchCache.objects.create(query=f"asked {days}", response_json={}, asked_at=NOON)
+        OutboxMessage.objects.filter(category=f"told {days}").update(created_at=aged, sent_at=aged)
+        MarketAlertRecord.objects.filter(pk=alert.pk).update(received_at=aged)
+        ResearchCache.objects.filter(pk=answer.pk).update(created_at=aged)
+    outbox.record_alert("WARN", "never sent", "title", "detail", "none")
+    OutboxMessage.objects.filter(category="never sent").update(created_at=now - timedelta(days=200))
+    housekeeping.tidy()
+    assert set(OutboxMessage.objects.values_list("category", flat=True)) == {"told 89", "never sent"}
+    assert [row.kind for row in MarketAlertRecord.objects.all()] == ["heard 89"]
+    assert [row.query for row in ResearchCache.objects.all()] == ["asked 89"]
+
+
+def test_of_the_accounts_history_the_first_report_stays_and_the_last_of_each_old_day(
+    redis_client: redis.Redis,
+) -> None:
+    """Counted by the market clock, as the days of the account are."""
+    begun = NOON - timedelta(days=200)
+    kept = [
+        begun,
+        *(NOON - timedelta(days=days, hours=-11) for days in (200, 150, 91)),
+        NOON - timedelta(days=89),
+        NOON,
+    ]
+    gone = [NOON - timedelta(days=days, hours=hours) for days in (200, 150, 91) for hours in (-1, -2)]
+    for at in sorted([*kept, *gone, NOON - timedelta(days=89, hours=1)]):
+        figures = dict.fromkeys(("available", "margin_used", "unrealized_pnl", "net_transfers_usd"), 0)
+        AccountUpdate.objects.create(as_of=at, equity=10000, **figures)
+    for _ in range(2):
+        housekeeping.tidy()
+        left = set(AccountUpdate.objects.values_list("as_of", flat=True))
+        assert left == {*kept, NOON - timedelta(days=89, hours=1)}
+
+
+def test_the_accounts_history_is_thinned_out_a_part_at_a_time(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "BATCH", 2)
+    figures = dict.fromkeys(("equity", "available", "margin_used", "unrealized_pnl", "net_transfers_usd"), 0)
+    for minutes in range(6):
+        AccountUpdate.objects.create(as_of=NOON - timedelta(days=100, minutes=minutes), **figures)
+    AccountUpdate.objects.create(as_of=NOON, **figures)
+    for left in (5, 3, 2, 2):
+        housekeeping.tidy()
+        assert AccountUpdate.objects.count() == left
 
 
 def test_there_may_be_nothing_to_tidy(redis_client: redis.Redis) -> None:

@@ -10,10 +10,20 @@ from pytest_django import Settings
 
 from decisions import positions
 from decisions.fills import CannotBook
-from decisions.messages import PositionUpdate
-from decisions.models import DecisionCycle, Fill, Order, OrderStatus, OutboxMessage, Outcome, PositionReport
+from decisions.market_data import record_snapshot
+from decisions.messages import MarketSnapshot, PositionUpdate
+from decisions.models import (
+    DecisionCycle,
+    Fill,
+    FundingPayment,
+    Order,
+    OrderStatus,
+    OutboxMessage,
+    Outcome,
+    PositionReport,
+)
 from journal.models import AccountUpdate, Trade
-from risk.models import Halt
+from risk.models import Halt, RiskState
 from tests.integration.decisions.build import (
     BTC,
     NOON,
@@ -26,6 +36,7 @@ from tests.integration.decisions.build import (
     position_payload,
     position_update_payload,
     sent_order,
+    snapshot_payload,
 )
 
 pytestmark = pytest.mark.django_db
@@ -121,6 +132,42 @@ def test_a_halt_withdraws_resting_openings_and_is_told() -> None:
     assert len(alerts("risk_daily_loss")) == 1
 
 
+# --- when clocks were set back ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def all_set_back(settings: Settings) -> datetime:
+    """Live, our clock and the venue's were set back by an hour: what is in the record is of an hour ahead."""
+    settings.SANDBOX = False
+    now = datetime.now(UTC)
+    take_in(now, told_at=now)
+    hour = timedelta(hours=1)
+    PositionReport.objects.update(as_of=now + hour, told_at=now + hour, received_at=now + hour)
+    RiskState.objects.update(equity_at=now + hour, day=(now + hour).date())
+    return now
+
+
+def test_live_a_loss_halts_though_all_clocks_were_set_back(all_set_back: datetime) -> None:
+    take_in(all_set_back + timedelta(seconds=1), equity="8000", told_at=all_set_back)
+    assert PositionReport.objects.get().payload["account"]["equity"] == "8000"
+    assert "daily_loss" in Halt.objects.values_list("kind", flat=True)
+    state = RiskState.objects.get()
+    assert (state.equity, state.day_start_equity) == (8000, 10000)
+    assert state.day == (all_set_back + timedelta(hours=1)).date()
+
+
+def test_from_then_on_an_older_update_is_an_older_one_again(all_set_back: datetime) -> None:
+    take_in(all_set_back + timedelta(seconds=1), equity="9990", told_at=all_set_back)
+    take_in(all_set_back, equity="8000", told_at=all_set_back)
+    assert (RiskState.objects.get().equity, Halt.objects.count()) == (9990, 0)
+
+
+def test_an_envelope_of_the_future_does_not_resolve_an_order_that_may_still_be_executed() -> None:
+    order = _unknown(expires_at=datetime.now(UTC) + timedelta(seconds=30))
+    take_in(told_at=datetime.now(UTC) + timedelta(hours=1))
+    assert end_of(order)[0] == OrderStatus.UNKNOWN
+
+
 # --- orders that nobody answered --------------------------------------------------------------------------------------
 
 PAST = datetime.now(UTC) - timedelta(minutes=5)
@@ -202,7 +249,44 @@ def test_a_recent_fill_that_contradicts_the_record_does_not_cost_the_update() ->
     take_in(NOON + timedelta(minutes=1), recent_fills=[payload])
     assert PositionReport.objects.get().as_of == NOON + timedelta(minutes=1)
     assert end_of(order)[0] == OrderStatus.UNKNOWN
-    assert len(alerts("recent_fill_refused")) == 1
+    assert len(alerts(f"recent_fill_refused:{BTC}")) == 1
+
+
+UNFIT = [
+    {"fill_size": "0.00000001", "fill_price": "0.00000001", "fee_usd": "99999999999999999999"},
+    {"fill_size": "999999999999.999999999"},
+]
+
+
+@pytest.mark.parametrize("figures", UNFIT)
+def test_a_recent_fill_whose_figures_have_no_place_in_the_record_costs_nothing_but_itself(
+    figures: dict[str, str],
+) -> None:
+    record_snapshot(MarketSnapshot.model_validate(snapshot_payload()))
+    good = funding_payload()
+    take_in(equity="9000", recent_fills=[fill_payload(**figures), good])
+    assert PositionReport.objects.get().payload["account"]["equity"] == "9000"
+    assert FundingPayment.objects.get().funding_id == good["funding_id"]
+
+
+def test_a_recent_fill_that_cannot_be_read_is_told_and_costs_nothing_but_itself() -> None:
+    order = sent_order()
+    take_in(recent_fills=[fill_payload(fill_size=None, fill_id="half"), "?", fill_payload(order)])
+    assert end_of(order)[0] == OrderStatus.FILLED
+    (detail,) = alerts("recent_fill_unreadable")
+    assert detail.startswith("number 1, 'half': value: Value error, filled without fill_size")
+    assert "number 2, None: " in detail
+    take_in(NOON + timedelta(minutes=1), recent_fills=["?"])
+    assert len(alerts("recent_fill_unreadable")) == 1
+
+
+def test_what_is_refused_of_one_instrument_does_not_hush_another() -> None:
+    exits = [
+        fill_payload(symbol=symbol, side="sell", intent="close", pnl_usd="1", exit_reason="manual")
+        for symbol in (BTC, "ETH-USDT-SWAP")
+    ]
+    take_in(recent_fills=exits)
+    assert len(alerts(f"recent_fill_refused:{BTC}")) == len(alerts("recent_fill_refused:ETH-USDT-SWAP")) == 1
 
 
 def test_an_order_that_was_declared_expired_and_filled_all_the_same_is_booked() -> None:

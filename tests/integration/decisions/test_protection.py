@@ -2,18 +2,24 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+import redis
+from django.db import transaction
 from pytest_django import Settings
 
-from decisions import operator_actions, orders, protection, sweeper
-from decisions.models import Fill, Order, OrderKind, OrderStatus, OutboxMessage
+from decisions import closing, exposure, operator_actions, orders, outbox, protection, sweeper
+from decisions.models import Fill, Order, OrderKind, OrderStatus, OutboxMessage, Outcome, State
 from journal.models import Trade
+from orchestrator_project import streams
+from risk import gate
+from risk import services as risk
 from risk.models import Verdict
-from tests.integration.decisions.build import BTC, NOON, alerts, book, position_payload, sent_order
+from tests.integration.decisions.build import BTC, NOON, alerts, book, end_of, position_payload, sent_order
 from tests.integration.decisions.scene import ETH, account, at_once, bar, later, sent_orders, venue_says
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("ready")]
@@ -315,6 +321,23 @@ def test_a_close_that_was_never_sent_ends_and_is_tried_again(commits: Commits) -
     assert [order.status for order in closes()] == [OrderStatus.EXPIRED, OrderStatus.SENT]
 
 
+def test_a_close_that_the_gate_refuses_is_told_once_a_minute_for_each_instrument() -> None:
+    opened()
+    endless = gate.Position(
+        symbol=BTC, direction="LONG", size=D("NaN"), notional_usd=D(400), stop_loss=None, take_profit=None
+    )
+    for symbol in (BTC, BTC, ETH):
+        with transaction.atomic():
+            position = replace(endless, symbol=symbol)
+            assert closing.close(risk.lock_state(), position, OrderKind.PROTECTION, "no stop", NOON) is None
+    told = OutboxMessage.objects.filter(category="close_refused")
+    assert sorted(row.metadata["symbol"] for row in told) == [BTC, ETH]
+    told.update(created_at=datetime.now(UTC) - timedelta(seconds=61))
+    with transaction.atomic():
+        closing.close(risk.lock_state(), endless, OrderKind.PROTECTION, "no stop", NOON)
+    assert len(alerts("close_refused")) == 3
+
+
 # --- what may still fill ----------------------------------------------------------------------------------------------
 
 
@@ -375,12 +398,110 @@ def test_an_addition_that_was_not_sent_yet_never_will_be(commits: Commits) -> No
 
 def test_an_addition_that_went_out_unnoted_is_withdrawn_at_the_venue_first() -> None:
     opened()
-    addition = sent_order("ADD", status=OrderStatus.PENDING, sent_at=None)
+    addition = written_addition()
     orders.send(addition)
     seconds_pass(15)
     protection.protect()
+    protection.protect()
     addition.refresh_from_db()
-    assert (addition.status, cancels(), closes()) == (OrderStatus.PENDING, [addition.client_order_id], [])
+    assert (addition.status, cancels(), closes()) == (OrderStatus.SENT, [addition.client_order_id], [])
+
+
+def written_addition(**changes: Any) -> Order:
+    """One that is to be sent by the execute stage, which has not come to it."""
+    unsent = {"status": OrderStatus.PENDING, "sent_at": None, "entry_id": "", "streams_life": life()}
+    return sent_order("ADD", cycle_changes={"state": State.EXECUTING}, **{**unsent, **changes})
+
+
+def life() -> str:
+    return streams.life(outbox.redis_client())
+
+
+def test_an_addition_that_never_will_be_sent_ends_its_cycle() -> None:
+    opened()
+    addition = written_addition()
+    seconds_pass(15)
+    protection.protect()
+    why = "the position it adds to has no stop and is being closed"
+    assert end_of(addition) == (OrderStatus.EXPIRED, Outcome.ORDER_EXPIRED, why)
+
+
+@pytest.mark.parametrize("terms", [{}, {"order_type": "limit", "limit_price": D(19990)}], ids=["market", "limit"])
+@pytest.mark.parametrize("withdrawn", [False, True], ids=["", "withdrawn before"])
+def test_an_addition_that_may_have_gone_out_before_redis_was_emptied_keeps_its_room_and_is_withdrawn(
+    redis_client: "redis.Redis", terms: dict[str, Any], withdrawn: bool
+) -> None:
+    opened()
+    addition = written_addition(**terms)
+    if withdrawn:
+        orders.withdraw_openings("trading was halted")
+    orders.send(addition)
+    redis_client.flushall()
+    seconds_pass(15)
+    protection.protect()
+    assert end_of(addition) == (OrderStatus.UNKNOWN, Outcome.ORDER_UNKNOWN, orders.LOST_TRACK)
+    assert [order.notional_usd for order in exposure.live_orders() if not order.reduce_only] == [400]
+    assert cancels() == ([] if withdrawn and not terms else [addition.client_order_id])
+
+
+# --- the wall clock is set --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [3600, -3600], ids=["forth", "back"])
+def test_no_protection_waits_for_a_clock_that_was_set(commits: Commits, step: float) -> None:
+    opened()
+    seconds_pass(step)
+    for _ in range(3):
+        with commits():
+            protection.protect()
+    assert (len(closes()), len(sent_orders())) == (1, 1)
+
+
+def test_a_stop_lost_after_the_clock_was_set_back_has_its_whole_time() -> None:
+    bar()
+    book(sent_order(), stop_confirmed=True)
+    seconds_pass(-3600)
+    account(NOON, BARE)
+    protection.protect()
+    assert closes() == []
+    Trade.objects.update(stop_lost_at=datetime.now(UTC) - timedelta(seconds=16))
+    protection.protect()
+    assert len(closes()) == 1
+
+
+@pytest.mark.parametrize("step", [3600, -3600], ids=["forth", "back"])
+def test_a_close_that_came_to_nothing_is_tried_again_after_a_step(commits: Commits, step: float) -> None:
+    opened()
+    seconds_pass(16)
+    with commits():
+        protection.protect()
+    venue_says(closes()[0], "rejected", reject_reason="busy")
+    seconds_pass(step)
+    with commits():
+        protection.protect()
+    assert [order.status for order in closes()] == [OrderStatus.REJECTED, OrderStatus.SENT]
+
+
+def test_a_lost_close_of_before_the_clock_was_set_back_stands_in_no_way(commits: Commits) -> None:
+    opened()
+    seconds_pass(16)
+    with commits():
+        protection.protect()
+    seconds_pass(-3600)
+    sweeper.sweep()
+    assert closes()[0].status == OrderStatus.UNKNOWN
+    with commits():
+        protection.protect()
+    assert [order.status for order in closes()] == [OrderStatus.UNKNOWN, OrderStatus.SENT]
+
+
+def test_a_withdrawal_asked_for_before_the_clock_was_set_back_holds_nothing_up(commits: Commits) -> None:
+    partly_filled()
+    protection.protect()
+    assert closes() == []
+    seconds_pass(-3600)
+    protection.protect()
+    assert len(closes()) == 1
 
 
 # --- not ours ---------------------------------------------------------------------------------------------------------

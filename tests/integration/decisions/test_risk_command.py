@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError
+from django.db import connection, transaction
 from pytest_django import Settings
 
 from decisions.management.commands.risk import Command
@@ -38,6 +39,17 @@ def days_of_losses() -> None:
 def _line(text: str, heading: str) -> str:
     (found,) = [line for line in text.splitlines() if line.startswith(heading)]
     return " ".join(found.removeprefix(heading).split())
+
+
+def test_a_database_that_is_read_only_is_told_in_one_line() -> None:
+    told = r"^Nothing was done, the database refuses: cannot execute .*\. Try again\.$"
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION READ ONLY")
+        with pytest.raises(CommandError, match=told):
+            risk("halt", "--reason", "drill", "--by", "ada")
+        transaction.set_rollback(True)
+    assert not Halt.objects.exists()
 
 
 # --- status -----------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from decisions.messages import MarketAlert, SystemCommand
 from decisions.models import (
     DecisionCycle,
     InstrumentBlock,
+    MarketRecord,
     ModelCall,
     ModelStatus,
     Order,
@@ -27,6 +28,7 @@ from decisions.models import (
     State,
 )
 from decisions.outbox import redis_client
+from decisions.stages.collect import staleness
 from risk import services as risk
 from risk.models import RiskRejection, RiskState, Verdict
 from tests.integration.decisions.build import (
@@ -201,6 +203,35 @@ def test_a_position_in_our_record_alone_is_a_position_too(models: ScriptedModels
     second = drive(tick(later(5)))
     assert models.shown()["allowed_actions"]["actions"] == ["REDUCE", "CLOSE", "HOLD"]
     assert order_of(second).reduce_only
+
+
+@pytest.mark.parametrize(("snapshot", "positions", "told"), [
+    (61, 0, "the newest snapshot is 0:01:01 ahead of our clock, which seems to have been set back"),
+    (0, 3600, "the newest positions are 1:00:00 ahead of our clock, which seems to have been set back"),
+    (59, 59, None),
+])  # fmt: skip
+def test_live_what_lies_ahead_of_our_clock_is_of_an_unknown_age(
+    settings: Any, snapshot: int, positions: int, told: str | None
+) -> None:
+    ahead = [NOON + timedelta(seconds=seconds) for seconds in (snapshot, positions)]
+    assert staleness(*ahead, NOON) is None  # in the sandbox the bars make the clock
+    settings.SANDBOX = False
+    assert staleness(*ahead, NOON) == told
+
+
+def test_live_a_snapshot_from_before_the_clock_was_set_back_does_not_hide_those_that_follow(settings: Any) -> None:
+    now = datetime.now(UTC)
+    for at in (now - timedelta(minutes=1), now, now + timedelta(hours=1)):
+        bar(at)
+    newest = context.newest_snapshot(BTC)
+    assert newest is not None
+    assert newest.at > now
+    settings.SANDBOX = False
+    newest = context.newest_snapshot(BTC)
+    assert newest is not None
+    assert newest.at == now
+    MarketRecord.objects.filter(at__lte=now).delete()
+    assert context.newest_snapshot(BTC) is not None
 
 
 # --- every outcome ------------------------------------------------------------------------------------------------
@@ -751,12 +782,12 @@ def test_what_goes_over_the_broker_is_ids_alone(
 
 
 MOST_QUERIES = {
-    State.COLLECTING: 18,
+    State.COLLECTING: 19,
     State.SCREENING: 8,
     State.RESEARCHING: 13,
     State.ANALYZING: 13,
-    State.RISK_CHECK: 18,
-    State.EXECUTING: 12,
+    State.RISK_CHECK: 19,
+    State.EXECUTING: 15,
 }
 
 

@@ -6,16 +6,28 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.db import transaction
+import redis
+from django.db import DataError, OperationalError, transaction
 
-from decisions import cycles, orders, outbox, positions, sweeper, tasks
+from decisions import clock, cycles, orders, outbox, positions, sweeper, tasks
 from decisions.messages import PositionUpdate
-from decisions.models import DecisionCycle, Order, OrderStatus, OutboxMessage, Outcome, State
+from decisions.models import DecisionCycle, MarketRecord, Order, OrderStatus, OutboxMessage, Outcome, State
 from journal.models import PlaybookVersion, Promotion
-from tests.integration.decisions.build import BTC, NOON, fill_payload, position_update_payload
+from tests.integration.decisions.build import (
+    BTC,
+    NOON,
+    alerts,
+    end_of,
+    fill_payload,
+    position_update_payload,
+    sent_order,
+)
 from tests.integration.decisions.model_server import ScriptedModels
 from tests.integration.decisions.scene import (
+    ETH,
+    STAGES,
     at_once,
+    bar,
     decided,
     drive,
     lapse_claim,
@@ -120,9 +132,9 @@ def test_a_cycle_older_than_a_cycle_is_abandoned_unless_its_order_went_out(
 
 
 def test_live_a_cycle_may_take_as_long_as_a_cycle(settings: Any) -> None:
-    assert sweeper.cycle_length() == timedelta(seconds=60)
+    assert cycles.length() == timedelta(seconds=60)
     settings.SANDBOX = False
-    assert sweeper.cycle_length() == timedelta(seconds=settings.DECISION_CYCLE_SECONDS)
+    assert cycles.length() == timedelta(seconds=settings.DECISION_CYCLE_SECONDS)
 
 
 def test_a_cycle_that_somebody_works_on_is_not_abandoned(models: ScriptedModels) -> None:
@@ -193,6 +205,273 @@ def test_sweepers_and_a_sender_at_once_send_once_or_not_at_all(models: ScriptedM
         else:
             assert (cycle.state, order.status) == (State.DONE, OrderStatus.EXPIRED)
             assert cycle.outcome in (Outcome.ABANDONED, Outcome.ORDER_EXPIRED)
+
+
+# --- after an outage ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", WORKED)
+def test_a_message_that_waited_through_an_outage_starts_no_work_late(models: ScriptedModels, state: State) -> None:
+    world()
+    cycle = drive(tick(), until=state)
+    rewind(created_at=61)
+    STAGES[state](cycle.pk)
+    cycle.refresh_from_db()
+    assert (cycle.state, cycle.attempts, sent_orders()) == (state, 0, [])
+
+
+def test_after_an_outage_of_several_slots_only_the_newest_runs(models: ScriptedModels) -> None:
+    world()
+    world(symbol=ETH)
+    stuck = drive(tick(), until=State.ANALYZING)
+    rewind(created_at=1200, updated_at=1200)
+    for minutes in (5, 10, 15):  # bars that nobody ticked for
+        world(later(minutes))
+        world(later(minutes), symbol=ETH)
+    for _ in range(4):  # the ticks that were queued meanwhile
+        tasks.cycle()
+    slots = set(DecisionCycle.objects.values_list("instrument", "slot_at"))
+    assert slots == {(BTC, NOON), (BTC, later(15)), (ETH, later(15))}
+    stuck.refresh_from_db()
+    assert stuck.outcome == Outcome.ABANDONED
+    assert not DecisionCycle.objects.filter(outcome=Outcome.PREVIOUS_STILL_RUNNING).exists()
+
+
+def test_a_close_that_a_dead_process_left_ends_when_its_time_is_over() -> None:
+    order = sent_order("CLOSE", status=OrderStatus.PENDING, sent_at=None, entry_id="", cycle=None)
+    Order.objects.update(expires_at=datetime.now(UTC) - timedelta(seconds=1))
+    sweeper.sweep()
+    order.refresh_from_db()
+    assert (order.status, sent_orders()) == (OrderStatus.EXPIRED, [])
+
+
+# --- after Redis was emptied ----------------------------------------------------------------------------------------
+
+
+def test_an_order_of_an_emptied_redis_is_unknown_and_never_sent_again(
+    models: ScriptedModels, redis_client: "redis.Redis"
+) -> None:
+    world()
+    cycle = drive(tick(), until=State.EXECUTING)
+    redis_client.flushall()
+    rewind(created_at=61)
+    sweeper.sweep()
+    cycle.refresh_from_db()
+    assert (cycle.outcome, order_of(cycle).status) == (Outcome.ORDER_UNKNOWN, OrderStatus.UNKNOWN)
+    assert OutboxMessage.objects.filter(category="order_unknown").count() == 1
+    sweeper.sweep()
+    tasks.execute(cycle.pk)
+    assert sent_orders() == []
+
+
+# --- the wall clock is set ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [3600, -3600], ids=["forth", "back"])
+def test_a_claim_does_not_outlast_a_step_of_the_clock(models: ScriptedModels, step: float) -> None:
+    world()
+    cycle = drive(tick(), until=State.ANALYZING)
+    mine = cycles.claim(cycle.pk, State.ANALYZING)
+    assert mine is not None
+    DecisionCycle.objects.update(claimed_until=mine.claimed_until - timedelta(seconds=step))
+    taken = cycles.claim(cycle.pk, State.ANALYZING)
+    assert taken is not None
+    with pytest.raises(cycles.ClaimLost):
+        cycles.finish(mine, Outcome.MODEL_HOLD, "of the one that lost it")
+
+
+def test_a_claim_as_long_as_any_is_kept(models: ScriptedModels) -> None:
+    world()
+    cycle = tick()
+    assert cycles.claim(cycle.pk, State.COLLECTING) is not None
+    assert cycles.claim(cycle.pk, State.COLLECTING) is None
+
+
+@pytest.mark.parametrize("step", [3600, -3600], ids=["forth", "back"])
+def test_a_cycle_of_before_a_step_of_the_clock_is_abandoned_and_sends_nothing(
+    models: ScriptedModels, step: float
+) -> None:
+    world()
+    cycle = drive(tick(), until=State.EXECUTING)
+    rewind(created_at=step, updated_at=step)
+    tasks.execute(cycle.pk)
+    sweeper.sweep()
+    cycle.refresh_from_db()
+    assert (cycle.outcome, order_of(cycle).status) == (Outcome.ABANDONED, OrderStatus.EXPIRED)
+    assert sent_orders() == []
+
+
+def test_a_stage_noted_ahead_of_the_clock_is_woken(
+    models: ScriptedModels, django_capture_on_commit_callbacks: Any
+) -> None:
+    world()
+    drive(tick(), until=State.ANALYZING)
+    rewind(updated_at=-3600)
+    assert woken(django_capture_on_commit_callbacks) == ["decisions.tasks.analyze"]
+
+
+@pytest.mark.parametrize("step", [3600, -3600], ids=["forth", "back"])
+def test_a_silent_order_of_before_a_step_is_unknown_at_once_and_what_the_venue_says_counts(
+    models: ScriptedModels, step: float
+) -> None:
+    order = order_of(decided())
+    silence(step)
+    order.refresh_from_db()
+    assert order.status == OrderStatus.UNKNOWN
+    venue_says(order, "filled")
+    order.refresh_from_db()
+    assert (order.status, len(sent_orders())) == (OrderStatus.FILLED, 1)
+
+
+@pytest.mark.parametrize("step", [3600, -3600], ids=["forth", "back"])
+def test_alerts_at_most_every_minute_go_on_after_a_step(step: float) -> None:
+    def tell() -> None:
+        outbox.record_alert_at_most(
+            timedelta(minutes=1), "WARN", "test", title="title", detail="detail", action_taken="none"
+        )
+
+    tell()
+    tell()
+    assert OutboxMessage.objects.count() == 1
+    OutboxMessage.objects.update(created_at=datetime.now(UTC) - timedelta(seconds=step))
+    tell()
+    tell()
+    assert OutboxMessage.objects.count() == 2
+
+
+def test_the_market_clock_of_a_silent_venue_goes_on_after_the_clock_was_set_back() -> None:
+    world()
+    bar(later(5))
+    assert clock.market_now() == NOON
+    MarketRecord.objects.filter(at=later(5)).update(received_at=datetime.now(UTC) + timedelta(hours=1))
+    assert clock.market_now() == later(5)
+
+
+# --- withdrawals --------------------------------------------------------------------------------------------------
+
+
+def resting(models: ScriptedModels, **changes: Any) -> Order:
+    order = order_of(decided())
+    Order.objects.update(order_type="limit", limit_price=Decimal(19990), expires_at=later(60), **changes)
+    venue_says(order, "accepted")
+    order.refresh_from_db()
+    return order
+
+
+def asked() -> int:
+    return OutboxMessage.objects.filter(type="trade_cancel").count()
+
+
+def test_a_withdrawal_that_the_venue_does_not_answer_is_repeated_until_it_does(models: ScriptedModels) -> None:
+    order = resting(models)
+    sweeper.sweep()
+    assert asked() == 0
+    with transaction.atomic():
+        orders.withdraw(order, "halted")
+    for seconds, expected in ((59, 1), (61, 2), (0, 2), (-3600, 3)):
+        Order.objects.update(cancel_asked_at=datetime.now(UTC) - timedelta(seconds=seconds))
+        sweeper.sweep()
+        assert asked() == expected
+    venue_says(order, "cancelled", reject_reason="halted")
+    Order.objects.update(cancel_asked_at=datetime.now(UTC) - timedelta(seconds=61))
+    sweeper.sweep()
+    assert asked() == 3
+
+
+# --- an answer that is there --------------------------------------------------------------------------------------
+
+ANSWERS: list[tuple[OrderStatus, dict[str, Any], tuple[Outcome, str]]] = [
+    (OrderStatus.FILLED, {"filled_size": 2}, (Outcome.TRADED, "OPEN_LONG filled: 2 of 2 contracts")),
+    (OrderStatus.CANCELLED, {"filled_size": 1}, (Outcome.TRADED, "OPEN_LONG filled: 1 of 2 contracts")),
+    (OrderStatus.CANCELLED, {}, (Outcome.ORDER_CANCELLED, "the order was cancelled")),
+    (OrderStatus.REJECTED, {"reason": "busy"}, (Outcome.ORDER_REJECTED, "the venue refused: busy")),
+    (OrderStatus.EXPIRED, {"reason": "too late"}, (Outcome.ORDER_EXPIRED, "too late")),
+    (OrderStatus.UNKNOWN, {}, (Outcome.ORDER_UNKNOWN, "nobody knows what became of the order")),
+    (
+        OrderStatus.ACCEPTED,
+        {"order_type": "limit", "limit_price": Decimal(19990), "expires_at": later(60)},
+        (Outcome.ORDER_WORKING, "the limit order rests at the venue"),
+    ),
+]
+
+
+@pytest.mark.parametrize("state", [State.EXECUTING, State.CONFIRMING])
+@pytest.mark.parametrize(("status", "fields", "end"), ANSWERS)
+def test_no_cycle_waits_for_an_order_that_has_been_answered(
+    status: OrderStatus, fields: dict[str, Any], end: tuple[Outcome, str], state: State
+) -> None:
+    world()
+    order = sent_order(status=status, cycle_changes={"state": state}, **fields)
+    rewind(created_at=61)
+    sweeper.sweep()
+    assert end_of(order) == (status, *end)
+
+
+@pytest.mark.parametrize("status", [OrderStatus.SENT, OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED])
+@pytest.mark.parametrize("state", [State.EXECUTING, State.CONFIRMING])
+def test_a_cycle_waits_for_a_market_order_that_is_under_way(status: OrderStatus, state: State) -> None:
+    world()
+    order = sent_order(status=status, cycle_changes={"state": state})
+    rewind(created_at=61)
+    sweeper.sweep()
+    assert DecisionCycle.objects.get(decision_id=order.decision_id).state == State.CONFIRMING
+
+
+# --- each piece on its own ----------------------------------------------------------------------------------------
+
+
+def failing(error: Exception) -> Any:
+    def fail(*_: Any) -> None:
+        raise error
+
+    return fail
+
+
+PIECES = [
+    (sweeper.outbox, "relay"),
+    (sweeper, "_look_at"),
+    (sweeper.fills, "settle_waiting"),
+    (sweeper, "_repeat_withdrawals"),
+    (sweeper.closing, "send"),
+    (sweeper.closing, "go_on_closing_all"),
+]
+
+
+@pytest.mark.parametrize(("module", "piece"), PIECES, ids=[piece for _, piece in PIECES])
+def test_what_one_piece_of_a_round_meets_is_told_and_keeps_the_others_from_nothing(
+    models: ScriptedModels, monkeypatch: pytest.MonkeyPatch, module: Any, piece: str
+) -> None:
+    world()
+    stuck, silent = tick(), sent_order(symbol=ETH, sent_at=datetime.now(UTC) - timedelta(seconds=61))
+    pending = {"status": OrderStatus.PENDING, "sent_at": None, "entry_id": "", "cycle": None}
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    unsent = sent_order("CLOSE", symbol="SOL-USDT-SWAP", expires_at=past, **pending)
+    DecisionCycle.objects.filter(pk=stuck.pk).update(created_at=datetime.now(UTC) - timedelta(seconds=61))
+    monkeypatch.setattr(module, piece, failing(DataError("numeric field overflow")))
+    sweeper.sweep()
+    sweeper.sweep()
+    for row in (stuck, silent, unsent):
+        row.refresh_from_db()
+    assert silent.status == OrderStatus.UNKNOWN
+    assert (stuck.outcome == Outcome.ABANDONED) == (piece != "_look_at")
+    assert (unsent.status == OrderStatus.EXPIRED) == (piece != "send")
+    assert alerts("round_failed") == ["DataError: numeric field overflow"]
+
+
+def test_a_round_without_redis_does_what_postgres_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = sent_order(sent_at=datetime.now(UTC) - timedelta(seconds=61))
+    outbox.record_alert("WARN", "test", "title", "detail", "none")
+    away = redis.Redis(unix_socket_path="/nonexistent/redis.sock", retry=None)
+    monkeypatch.setattr(outbox, "redis_client", lambda: away)
+    sweeper.sweep()
+    silent.refresh_from_db()
+    assert (silent.status, alerts("round_failed")) == (OrderStatus.UNKNOWN, [])
+
+
+def test_a_round_without_postgres_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweeper.fills, "settle_waiting", failing(OperationalError("server closed the connection")))
+    with pytest.raises(OperationalError):
+        sweeper.sweep()
 
 
 # --- silence ------------------------------------------------------------------------------------------------------

@@ -157,6 +157,8 @@ def test_a_command_has_servers_for_its_own_duration(tmp_path: Path):
         (("--start", "soon"), "--start soon: not a time"),
         (("--lockstep", "--report", "/no/such/out.json"), "--report /no/such/out.json: /no/such is no folder"),
         (("--lockstep", "--report", "/"), "--report /: a folder"),
+        (("--faults", "/no/such/plan.json"), "/no/such/plan.json cannot be read"),
+        (("--faults", __file__), "is not JSON: line 1"),
     ],
 )
 def test_a_contradictory_run_is_refused_before_anything_starts(words: tuple[str, ...], sentence: str):

@@ -22,7 +22,7 @@ from decisions.messages import (
     wrap,
 )
 from orchestrator_project import streams
-from orchestrator_project.streams import Entry, GroupReader
+from orchestrator_project.group_reader import Entry, GroupReader
 
 GROUP = "orchestrator"
 
@@ -77,6 +77,16 @@ def test_publishing_from_many_threads_at_once_leaves_one_entry(redis_client: red
     assert redis_client.xlen(SYSTEM_ALERTS) == 1
     assert len(ids) == 8
     assert len(set(ids)) == 1
+
+
+@pytest.mark.parametrize(
+    ("stream", "days"), [(TRADE_FILLS, 7), (SYSTEM_ALERTS, 7), (TRADE_POSITIONS, 1 / 24), (MARKET_SNAPSHOTS, 1 / 24)]
+)
+def test_a_message_id_is_known_for_longer_than_it_can_come_again(
+    stream: str, days: float, redis_client: redis.Redis
+) -> None:
+    streams.publish(streams.connect(), stream, _alert("a"))
+    assert 0 <= days * 86_400 - redis_client.ttl(f"sent:{stream}:a") < 60
 
 
 def test_a_message_id_is_known_for_one_stream_only(redis_client: redis.Redis) -> None:
@@ -192,6 +202,24 @@ def test_entries_of_a_dead_peer_are_claimed_when_they_have_waited_long_enough(re
     assert [entry.deliveries for entry in claimed] == [2, 2]
 
 
+def test_a_peer_that_goes_on_acknowledging_is_not_robbed(redis_client: redis.Redis) -> None:
+    """However long its entries have waited by Redis's clock: what counts is whether the oldest stays the same."""
+    _add(redis_client, 1, 2, 3)
+    slow = _reader(consumer="slow")
+    mine = slow.read()
+    peer = _reader(consumer="peer", claim_after_seconds=1.0)
+    for entry in mine[:2]:
+        slow.acknowledge(entry)
+        acknowledged = time.monotonic()
+        while time.monotonic() < acknowledged + 0.6:  # twice that is longer than a peer may be silent
+            assert peer.read() == []
+    assert peer.read() == []
+    deadline = time.monotonic() + 10
+    while not (claimed := peer.read()):
+        assert time.monotonic() < deadline
+    assert _numbers(claimed) == [3]
+
+
 def test_only_tries_count_when_entries_are_taken_back(redis_client: redis.Redis) -> None:
     _add(redis_client, 1, 2, 3)
     reader = _reader()
@@ -247,6 +275,105 @@ def test_a_reader_that_waits_survives_the_loss_of_everything(redis_client: redis
     _add(redis_client, 1)
     thread.join(timeout=10)
     assert _numbers(found) == [1]
+
+
+# --- in turn ----------------------------------------------------------------------------------------------------------
+
+BOTH = (TRADE_FILLS, MARKET_SNAPSHOTS)
+
+
+class _Turns:
+    """Whose turn it is, and since when."""
+
+    def __init__(self, holder: str) -> None:
+        self.give(holder)
+
+    def give(self, holder: str) -> None:
+        self.holder, self.since = holder, time.monotonic()
+
+    def reader(self, consumer: str, **options: Any) -> GroupReader:
+        def held() -> float | None:
+            return time.monotonic() - self.since if self.holder == consumer else None
+
+        return _reader(BOTH, consumer, ordered=(TRADE_FILLS,), turn=held, **options)
+
+
+def _read_until(reader: GroupReader, seconds: float = 10.0) -> list[Entry]:
+    """The first entries that it gets."""
+    deadline = time.monotonic() + seconds
+    while not (found := reader.read()):
+        assert time.monotonic() < deadline
+    return found
+
+
+def test_ordered_streams_are_read_by_the_one_whose_turn_it_is_and_the_others_by_all(redis_client: redis.Redis) -> None:
+    turns = _Turns("one")
+    one, two = turns.reader("one"), turns.reader("two")
+    _add(redis_client, 1, 2)
+    _add(redis_client, 10, stream=MARKET_SNAPSHOTS)
+    assert _numbers(two.read()) == [10]
+    assert two.read() == []
+    assert _numbers(_read_until(one)) == [1, 2]
+    _add(redis_client, 11, stream=MARKET_SNAPSHOTS)
+    assert _numbers(one.read()) == [11]
+
+
+def test_a_new_turn_begins_when_a_read_of_the_former_one_can_get_nothing_more(redis_client: redis.Redis) -> None:
+    turns = _Turns("nobody")
+    two = turns.reader("two", block_seconds=0.4)
+    _add(redis_client, 1)
+    turns.give("two")
+    _read_until(two)
+    assert 0.4 < time.monotonic() - turns.since < 5
+
+
+def test_what_a_living_peer_was_given_it_finishes_before_another_takes_what_is_new(redis_client: redis.Redis) -> None:
+    turns = _Turns("one")
+    one, two = turns.reader("one"), turns.reader("two", claim_after_seconds=60.0)
+    _add(redis_client, 1, 2)
+    given = _read_until(one)
+    turns.give("two")
+    _add(redis_client, 3)
+    one.look_behind()
+    assert _numbers(one.read()) == [1, 2]  # though it is not its turn any more
+    for entry in given:
+        while time.monotonic() < turns.since + 0.2:
+            assert two.read() == []
+        assert two.read() == []
+        one.acknowledge(entry)
+    assert _numbers(_read_until(two)) == [3]
+
+
+def test_only_the_one_whose_turn_it_is_claims_from_an_ordered_stream_and_in_order(redis_client: redis.Redis) -> None:
+    turns = _Turns("dead")
+    _add(redis_client, 1, 2)
+    assert _numbers(_read_until(turns.reader("dead"))) == [1, 2]
+    turns.give("two")
+    _add(redis_client, 3)
+    bystander, two = (turns.reader(name, claim_after_seconds=0.1) for name in ("bystander", "two"))
+    watched = time.monotonic()
+    while time.monotonic() < watched + 0.5:
+        assert bystander.read() == []
+    claimed = _read_until(two)
+    assert [(number, entry.deliveries) for number, entry in zip(_numbers(claimed), claimed, strict=True)] == [
+        (1, 2), (2, 2),
+    ]  # fmt: skip
+    for entry in claimed:
+        two.acknowledge(entry)
+    assert _numbers(_read_until(two)) == [3]
+
+
+def test_the_turn_may_be_lost_and_taken_again(redis_client: redis.Redis) -> None:
+    turns = _Turns("one")
+    one = turns.reader("one")
+    _add(redis_client, 1)
+    for entry in _read_until(one):
+        one.acknowledge(entry)
+    turns.give("two")
+    _add(redis_client, 2)
+    assert one.read() == []
+    turns.give("one")
+    assert _numbers(_read_until(one)) == [2]
 
 
 # --- how much there is ------------------------------------------------------------------------------------------------

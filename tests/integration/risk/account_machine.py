@@ -22,7 +22,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from decisions import cycles, fills, market_data, operator_actions, positions, verdict_audit
+from decisions import cycles, funding, market_data, operator_actions, positions, verdict_audit
 from decisions.messages import FundingPayment, MarketSnapshot, PositionUpdate
 from decisions.models import LIVE, DecisionCycle, Order, OrderStatus, Outcome, State
 from decisions.stages.execute import execute
@@ -482,7 +482,7 @@ class Account(RuleBasedStateMachine):
             symbol=about.symbol, pos_side=about.side, amount_usd=str(amount), paid_at=zulu(about.closed_at)
         )
         with transaction.atomic():
-            fills.book_funding(FundingPayment.model_validate(payload))
+            funding.book(FundingPayment.model_validate(payload))
         self.reference.restate(about, amount)
 
     # --- what is rare, and people ----------------------------------------------------------------------------------

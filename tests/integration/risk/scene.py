@@ -15,10 +15,15 @@ MIDNIGHT = DAY + timedelta(days=1)
 
 
 @transaction.atomic
-def report(at: datetime, equity: str, transfers: str = "0") -> list[RiskNotice]:
+def report(at: datetime, equity: str, transfers: str = "0", *, clock_set_back: bool = False) -> list[RiskNotice]:
     """The trade server reports the account."""
-    state = services.lock_state()
-    return services.on_account_update(state, equity=Decimal(equity), net_transfers=Decimal(transfers), as_of=at)
+    return services.on_account_update(
+        services.lock_state(),
+        equity=Decimal(equity),
+        net_transfers=Decimal(transfers),
+        as_of=at,
+        clock_set_back=clock_set_back,
+    )
 
 
 def state() -> RiskState:

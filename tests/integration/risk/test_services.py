@@ -77,6 +77,17 @@ def test_an_older_report_changes_nothing() -> None:
     assert (RiskState.objects.values().get(), standing()) == (before, [])
 
 
+def test_when_our_clock_was_set_back_reports_are_judged_and_the_day_that_has_begun_goes_on() -> None:
+    report(MIDNIGHT + timedelta(minutes=20), "10000")
+    before = MIDNIGHT - timedelta(minutes=40)
+    assert report(before, "9960", clock_set_back=True) == []
+    assert (state().day, state().day_start_equity, state().equity_at) == (MIDNIGHT.date(), 10000, before)
+    report(before + timedelta(minutes=1), "9600")
+    assert standing() == ["daily_loss"]
+    report(MIDNIGHT + timedelta(minutes=10), "9600")
+    assert (state().day_start_equity, standing()) == (10000, ["daily_loss"])
+
+
 def test_a_clock_that_jumped_ahead_begins_its_day_and_one_that_jumps_back_waits_until_it_has_caught_up() -> None:
     report(DAY, "10000")
     report(DAY + timedelta(hours=1), "9700")

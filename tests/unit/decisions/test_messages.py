@@ -133,6 +133,29 @@ def test_funding_and_fills_are_told_apart_in_a_position_update() -> None:
     assert [type(each) for each in update.recent_fills] == [TradeFill, FundingPayment]
 
 
+def test_of_recent_fills_the_one_that_cannot_be_read_does_not_cost_the_update() -> None:
+    account = dict.fromkeys(("equity", "available", "margin_used", "unrealized_pnl", "net_transfers_usd"), "0")
+    told = [FILL | {"fill_size": None, "fill_id": "half"}, {"funding_id": "p1"}, 7, FILL]
+    update = _read(
+        TRADE_POSITIONS,
+        "position_update",
+        {"positions": [], "account": account, "open_orders": [], "recent_fills": told,
+         "recent_faults": ["of the sender"], "as_of": "2022-11-20T12:00:00Z"},
+    )  # fmt: skip
+    assert [each.fill_id for each in update.recent_fills] == ["f1"]
+    half, payment, number = update.recent_faults
+    assert half == "number 1, 'half': value: Value error, filled without fill_size"
+    assert payment.startswith("number 2, 'p1': symbol: Field required")
+    assert number.startswith("number 3, None: ")
+    assert "recent_faults" not in update.model_dump()
+
+
+def test_a_tick_may_be_finer_than_any_price_that_is_kept() -> None:
+    terms = SNAPSHOT["instrument"] | {"tick_size": "0.0000000001"}
+    snapshot = _read(MARKET_SNAPSHOTS, "market_snapshot", SNAPSHOT | {"instrument": terms})
+    assert snapshot.instrument.tick_size == Decimal("1E-10")
+
+
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 BAD_ENTRIES: dict[str, tuple[dict[bytes, bytes], str]] = {
@@ -212,6 +235,8 @@ BAD_PAYLOADS: dict[str, tuple[tuple[str, str, Any], str]] = {
     "timeframe missing": (_snapshot(indicators={"15m": SNAPSHOT["indicators"]["15m"]}), "1H: Field required"),
     "fill without its figures": (_fill(fill_price=None, pnl_usd=None), "filled without fill_price, pnl_usd"),
     "fill of nothing": (_fill(fill_size="0"), "fill_size: Input should be greater than 0"),
+    "fill of next to nothing": (_fill(fill_size="0.000000009"), "fill_size: Value error, less than 0.00000001 cannot"),
+    "price of next to nothing": (_fill(fill_price="1E-9"), "fill_price: Value error, less than 0.00000001 cannot"),
     "status unheard of": (_fill(status="done"), "status: "),
     "stop_confirmed a word": (_fill(stop_confirmed="yes"), "stop_confirmed: Input should be a valid boolean"),
     "stop_confirmed 1": (_fill(stop_confirmed=1), "stop_confirmed: Input should be a valid boolean"),

@@ -35,6 +35,13 @@ def test_a_worker_may_finish_its_longest_task_before_it_is_killed(services: dict
             assert int(seconds) > app.conf.task_time_limit
 
 
+def test_redis_forgets_no_message_that_it_acknowledged(services: dict[str, Any]):
+    command = services["valkey"]["command"]
+    options = dict(zip(command[1::2], command[2::2], strict=True))
+    assert (options["--appendonly"], options["--appendfsync"]) == ("yes", "always")
+    assert options["--maxmemory-policy"] == "noeviction"
+
+
 def test_no_port_is_open_beyond_loopback(services: dict[str, Any]):
     ports = [port for service in services.values() for port in service.get("ports", ())]
     assert ports

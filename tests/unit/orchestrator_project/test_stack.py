@@ -1,4 +1,5 @@
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -65,6 +66,12 @@ def test_beat_starts_last():
 def test_the_market_gets_its_files():
     command = processes(market=["--market", "A=/a.csv", "--start", "2022-11-01"])["market"].command
     assert command[2:] == ("market", "--market", "A=/a.csv", "--start", "2022-11-01")
+
+
+def test_the_venue_gets_its_first_equity_and_its_fault_plan():
+    assert processes()["venue"].command[2:] == ("venue",)
+    command = processes(equity="500", faults=Path("/plan.json"))["venue"].command
+    assert command[2:] == ("venue", "--equity", "500", "--faults", "/plan.json")
 
 
 def test_a_busy_port_is_left_to_its_owner():
