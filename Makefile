@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 ARGS ?=
+SEEDS ?= 10
 VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
@@ -12,7 +13,7 @@ UV := $(BIN)/uv
 export UV_LINK_MODE ?= copy
 
 .DEFAULT_GOAL := help
-.PHONY: help install run shell test test-unit test-integration test-e2e lint format types contracts migrations mutation bench prove lock clean
+.PHONY: help install run shell test test-unit test-integration test-e2e lint format types contracts migrations mutation chaos bench prove lock clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +56,9 @@ migrations: $(TESTS) ## Fail when the models have changes without a migration
 
 mutation: $(TESTS) ## Change the risk gate line by line: its tests must notice every change (ARGS="risk.gate.x_leverage*" narrows it)
 	@$(BIN)/python tests/mutation.py $(ARGS)
+
+chaos: $(TESTS) ## The stack under every kind of fault, a line a run (SEEDS=200; ARGS="--seed 7 --verbose" looks at one)
+	@$(BIN)/python -m tests.chaos --seeds $(SEEDS) --end-with-parent $(ARGS)
 
 bench: $(TESTS) ## Print the measurements of tests/bench
 	@set -e; for bench in $$(grep -l __main__ tests/bench/*.py); do echo "== $$bench"; $(BIN)/python $$bench $(ARGS); done
