@@ -1,10 +1,10 @@
-"""Pages of the record: trades, playbook versions, the account's history."""
+"""Pages of the record: trades, the account's history, performance; those of the playbook are in `playbook_pages`."""
 
 from collections.abc import Iterator
 
+from journal import playbook_pages as playbook_pages
 from journal.admin_base import register, shown_on
-from journal.models import AccountUpdate, PerformanceSnapshot, PlaybookVersion, Promotion, Trade
-from journal.playbook import InvalidPlaybook, diff, read_playbook
+from journal.models import AccountUpdate, PerformanceSnapshot, PlaybookVersion, Trade
 from journal.presentation import Notice, Section, duration, indicators_table, plain, table_of
 
 register(
@@ -18,20 +18,6 @@ register(
     date_hierarchy="opened_at",
     ordering=("-opened_at", "-id"),
 )  # fmt: skip
-register(
-    PlaybookVersion,
-    list_display=("version", "created_at", "triggered_by", "change_summary", "content_hash"),
-    list_filter=("triggered_by",),
-    search_fields=("change_summary", "content_hash"),
-    date_hierarchy="created_at",
-    ordering=("-version",),
-)
-register(
-    Promotion,
-    list_display=("created_at", "playbook", "promoted_by", "reason"),
-    list_filter=("promoted_by",),
-    date_hierarchy="created_at",
-)
 register(
     AccountUpdate,
     list_display=("as_of", "equity", "available", "margin_used", "unrealized_pnl", "net_transfers_usd", "received_at"),
@@ -75,33 +61,3 @@ def _result(trade: Trade) -> Notice:
         text=trade.opus_reasoning,
         tone="good" if trade.pnl_usd > 0 else "bad" if trade.pnl_usd < 0 else "plain",
     )
-
-
-@shown_on(PlaybookVersion)
-def playbook_history(playbook: PlaybookVersion) -> Iterator[Section]:
-    """When it began to trade, what it changed and what came of it."""
-    promotions = list(playbook.promotions.order_by("-id"))
-    newest = Promotion.objects.order_by("-id").first()
-    active = newest is not None and newest.playbook_id == playbook.pk
-    yield Notice(
-        title=f"Playbook version {playbook.version} {'is the one that trades' if active else 'does not trade now'}",
-        text="\n".join(_changes(playbook)) or playbook.change_summary,
-        tone="good" if active else "plain",
-    )
-    yield table_of("Promotions", promotions, "created_at", "promoted_by", "reason")
-    yield table_of(
-        "Its last 20 trades",
-        Trade.objects.filter(playbook_version=playbook.version).order_by("-opened_at")[:20],
-        *("opened_at", "symbol", "direction", "strategy_used", "exit_reason", "pnl_usd", "status"),
-    )
-
-
-def _changes(playbook: PlaybookVersion) -> list[str]:
-    before = PlaybookVersion.objects.filter(version__lt=playbook.version).order_by("-version").first()
-    if before is None:
-        return []
-    try:
-        changes = diff(read_playbook(before.playbook_json), read_playbook(playbook.playbook_json))
-    except InvalidPlaybook as error:
-        return [f"It cannot be compared with version {before.version}: {error}"]
-    return [f"Changes from version {before.version}:", *changes]

@@ -7,6 +7,7 @@ with `shown_on` what they tell, and with `offered_on` what people may do there.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, ClassVar
 
@@ -20,10 +21,22 @@ from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.views import ChangeList
-from unfold.widgets import UnfoldAdminExpandableTextareaWidget, UnfoldAdminSelectWidget, UnfoldBooleanWidget
+from unfold.widgets import (
+    UnfoldAdminExpandableTextareaWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanWidget,
+)
 
 from journal.admin_actions import Action, act
-from journal.presentation import ORDER, Section, label, page_sections, shown
+from journal.presentation import ORDER, Section, Tone, label, page_sections, shown
+
+LineWidget = UnfoldAdminTextInputWidget
+AreaWidget = UnfoldAdminExpandableTextareaWidget
+DocumentWidget = UnfoldAdminTextareaWidget
+ChoiceWidget = UnfoldAdminSelectWidget
+CheckboxWidget = UnfoldBooleanWidget
 
 Provider = Callable[[Any], Iterable[Section]]
 _providers: defaultdict[type[Model], list[Provider]] = defaultdict(list)
@@ -50,6 +63,14 @@ def sections(row: Model) -> list[Section]:
     facts, documents = page_sections(row)
     added = (section for provider in _providers[type(row)] for section in provider(row))
     return sorted([facts, *added, *documents], key=lambda section: ORDER.index(type(section)))
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A page to go to, named on its button."""
+
+    title: str
+    tone: Tone = "plain"
 
 
 class Column:
@@ -120,16 +141,19 @@ class ReadOnlyAdmin(ModelAdmin):
         self, request: HttpRequest, context: dict[str, Any], *, obj: Model | None = None, **options: Any
     ) -> HttpResponse:
         if obj is not None:
-            allowed = [action for action in _actions[self.model] if action.allowed_to(request.user)]
-            offers = [(action, action.address(obj)) for action in allowed]
-            context = {**context, "sections": sections(obj), "offers": offers}
+            context = {**context, "sections": sections(obj), "offers": self.offers(request, obj)}
         return super().render_change_form(request, context, obj=obj, **options)
+
+    def offers(self, request: HttpRequest, row: Model) -> list[tuple[Action | Link, str]]:
+        """What the reader may do from a row's page, and where."""
+        allowed = [action for action in _actions[self.model] if action.allowed_to(request.user)]
+        return [(action, action.address(row)) for action in allowed]
 
 
 class EditableAdmin(ModelAdmin):
     """A table that staff with the permission may change."""
 
-    choice_widget = UnfoldAdminSelectWidget
+    choice_widget = ChoiceWidget
 
     class Media:
         css: ClassVar = {"all": ("journal/record.css",)}
@@ -138,11 +162,11 @@ class EditableAdmin(ModelAdmin):
 class ReasonForm(forms.Form):
     """Why a person does what they do; it is kept."""
 
-    checkbox_widget = UnfoldBooleanWidget
+    checkbox_widget = CheckboxWidget
 
     reason = forms.CharField(
         max_length=1000,
-        widget=UnfoldAdminExpandableTextareaWidget,
+        widget=AreaWidget,
         help_text="It is kept with your name, and told to whoever follows the alerts.",
         label_suffix="",
     )

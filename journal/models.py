@@ -1,7 +1,7 @@
 """The record: trades, playbook versions, the account's history, performance.
 
-Trades are built from fills and funding alone (see `journal.services`). Playbook versions and promotions are only ever
-added.
+Trades are built from fills and funding alone (see `journal.services`). Playbook versions, promotions and decisions are
+only ever added.
 """
 
 import uuid
@@ -123,10 +123,16 @@ class PlaybookVersion(models.Model):
     change_summary = models.TextField(blank=True)
     triggered_by = models.CharField(max_length=30, choices=TriggeredBy)
     performance_at_update = models.JSONField(null=True)
+    created_by = models.CharField(max_length=150, blank=True, default="")
+    reason = models.TextField(blank=True, default="")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         db_table = "playbook_versions"
+        permissions = (
+            ("edit_playbook", "Can write a new version of the playbook"),
+            ("promote_playbook", "Can promote, reject and roll back versions of the playbook"),
+        )
         indexes = (models.Index(F("version").desc(), name="idx_playbook_version"),)
         constraints = (
             one_of("playbook_triggered_by", "triggered_by", ["reflection", "manual", "init"]),
@@ -150,6 +156,28 @@ class Promotion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.playbook} by {self.promoted_by}"
+
+
+class ChallengerDecision(models.Model):
+    """What was decided about a version that waited to trade: once for each, never changed, never deleted."""
+
+    class Decision(models.TextChoices):
+        APPROVED = "approved"
+        REJECTED = "rejected"
+        SUPERSEDED = "superseded"
+
+    playbook = models.OneToOneField(PlaybookVersion, on_delete=models.PROTECT, related_name="decision")
+    decision = models.CharField(max_length=10, choices=Decision)
+    decided_by = models.CharField(max_length=150)
+    reason = models.TextField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "playbook_decisions"
+        constraints = (one_of("playbook_decision", "decision", ["approved", "rejected", "superseded"]),)
+
+    def __str__(self) -> str:
+        return f"{self.playbook} {self.decision} by {self.decided_by}"
 
 
 class AccountUpdate(models.Model):

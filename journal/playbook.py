@@ -10,7 +10,9 @@ follows allow no free keys.
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from itertools import pairwise
@@ -33,8 +35,28 @@ Regime = Literal["trending_up", "trending_down", "ranging", "volatile"]
 REGIMES: tuple[Regime, ...] = ("trending_up", "trending_down", "ranging", "volatile")
 
 
+LONGEST_PLACE = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with a document, and where: names of fields and places in lists, from the outermost on."""
+
+    place: tuple[str | int, ...]
+    text: str
+
+    def __str__(self) -> str:
+        place = ".".join(map(str, self.place)) or "playbook"
+        return f"{place if len(place) <= LONGEST_PLACE else place[:LONGEST_PLACE] + '...'}: {self.text}"
+
+
 class InvalidPlaybook(ValueError):
-    """A playbook that cannot be used. The text names the field and what is wrong with it."""
+    """A playbook that cannot be used. The text names the first field and what is wrong with it; `faults` are all."""
+
+    def __init__(self, *faults: Fault) -> None:
+        self.faults = faults
+        others = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        super().__init__(f"{faults[0]}{others}")
 
 
 def _storable(value: str) -> str:
@@ -67,8 +89,11 @@ def _zulu(value: datetime) -> str:
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=50)]
-Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=40)]
+NAME = r"^[a-z][a-z0-9_]*$"
+IDENTIFIER = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
+
+Name = Annotated[str, StringConstraints(pattern=NAME, max_length=50)]
+Identifier = Annotated[str, StringConstraints(pattern=IDENTIFIER, max_length=40)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=600), AfterValidator(_storable)]
 Number = Annotated[Decimal, BeforeValidator(_exact), Field(max_digits=28), PlainSerializer(_shortest, return_type=str)]
 Share = Annotated[Number, Field(ge=0, le=1)]
@@ -96,10 +121,10 @@ class RegimeRule(Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        _refuse_repeats(f"{self.regime}.preferred_strategies", self.preferred_strategies)
-        _refuse_repeats(f"{self.regime}.avoid_strategies", self.avoid_strategies)
+        _refuse_repeats("preferred_strategies", self.preferred_strategies)
+        _refuse_repeats("avoid_strategies", self.avoid_strategies)
         if both := set(self.preferred_strategies) & set(self.avoid_strategies):
-            raise ValueError(f"{self.regime}: {_listed(both)} both preferred and avoided")
+            raise ValueError(f"avoid_strategies: {_listed(both)} both preferred and avoided")
         return self
 
 
@@ -150,10 +175,10 @@ class TimeFilter(Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        _refuse_repeats("time_filters.avoid_hours_utc", self.avoid_hours_utc)
-        _refuse_repeats("time_filters.preferred_hours_utc", self.preferred_hours_utc)
+        _refuse_repeats("avoid_hours_utc", self.avoid_hours_utc)
+        _refuse_repeats("preferred_hours_utc", self.preferred_hours_utc)
         if both := set(self.avoid_hours_utc) & set(self.preferred_hours_utc):
-            raise ValueError(f"time_filters: hours {_listed(both)} both preferred and avoided")
+            raise ValueError(f"avoid_hours_utc: {_listed(both)} both preferred and avoided")
         return self
 
 
@@ -218,11 +243,53 @@ def read_playbook(value: Mapping[str, Any]) -> Playbook:
     try:
         return Playbook.model_validate_json(json.dumps(value))
     except ValidationError as error:
-        fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        place = ".".join(str(part) for part in fault["loc"]) or "playbook"
-        raise InvalidPlaybook(f"{place}: {fault['msg']}") from error
+        found = error.errors(include_url=False, include_input=False)
+        raise InvalidPlaybook(*(_fault(each) for each in found if not _follows(each, found))) from error
+    except RecursionError:
+        raise InvalidPlaybook(Fault((), "it is nested too deeply")) from None
     except (TypeError, ValueError) as error:
-        raise InvalidPlaybook(f"playbook: {error}") from error
+        raise InvalidPlaybook(Fault((), str(error))) from error
+
+
+_PATTERNS = {
+    NAME: "a name of small letters, digits and _ is needed, with a letter first",
+    IDENTIFIER: "letters, digits, - and _ are needed, with a letter or digit first",
+}
+_WORDS = {
+    "missing": "it is missing",
+    "string_too_short": "it is empty",
+    "string_too_long": "it has more than {max_length} characters",
+    "too_long": "it has more than {max_length} entries",
+    "too_short": "it has fewer than {min_length} entries",
+    "extra_forbidden": "a playbook has nothing of this name",
+    "date_from_datetime_parsing": "a date like 2026-02-07 was expected",
+    "date_parsing": "a date like 2026-02-07 was expected",
+    "int_type": "a whole number was expected",
+}
+"""The commonest faults in plain words; the others in pydantic's."""
+
+
+def _follows(error: Mapping[str, Any], found: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a list is told to be too short only because of what is wrong inside: faulty entries do not count."""
+    place = error["loc"]
+    return error["type"] == "too_short" and any(each["loc"][: len(place)] == place != each["loc"] for each in found)
+
+
+def _fault(error: Mapping[str, Any]) -> Fault:
+    """A validator of several fields begins its text with the name of the one that is wrong."""
+    place, about = tuple(error["loc"]), error.get("ctx", {})
+    if error["type"] == "string_pattern_mismatch":
+        return Fault(place, _PATTERNS[about["pattern"]])
+    if error["type"] in _WORDS:
+        return Fault(place, _WORDS[error["type"]].format(**about))
+    text = error["msg"].removeprefix("Value error, ")
+    name, _, rest = text.partition(": ")
+    return Fault((*place, name), rest) if rest and name.isidentifier() else Fault(place, text)
+
+
+def content(playbook: Playbook) -> dict[str, Any]:
+    """What a playbook says, as JSON values: all but which version it is and when it was written."""
+    return playbook.model_dump(mode="json", exclude={"version", "last_updated"})
 
 
 def canonical_json(playbook: Playbook) -> str:
@@ -263,6 +330,8 @@ def _entry_changes(section: str, old: Mapping[str, Any], new: Mapping[str, Any])
     changes = [f"{section}: removed {name}" for name in old if name not in new]
     for name, entry in new.items():
         changes += _field_changes(name, old[name], entry) if name in old else [f"{section}: added {name}"]
+    if [name for name in old if name in new] != [name for name in new if name in old]:
+        changes.append(f"{section}: reordered")
     return changes
 
 
@@ -277,11 +346,18 @@ def _field_changes(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) ->
 
 
 def _list_changes(field: str, old: Sequence[Any], new: Sequence[Any]) -> list[str]:
-    added = [f"{field}: added {_told(value)}" for value in new if value not in old]
-    removed = [f"{field}: removed {_told(value)}" for value in old if value not in new]
-    if not added and not removed and list(old) != list(new):
-        return [f"{field}: reordered"]
-    return added + removed
+    """What came, what went, and whether what stayed stands in another order; a value may stand there twice."""
+    added, removed = Counter(new) - Counter(old), Counter(old) - Counter(new)
+    changes = [f"{field}: added {_told(value)}" for value in added.elements()]
+    changes += [f"{field}: removed {_told(value)}" for value in removed.elements()]
+    if _in_order(old, new) != _in_order(new, old) or (not changes and list(old) != list(new)):
+        changes.append(f"{field}: reordered")
+    return changes
+
+
+def _in_order(values: Sequence[Any], others: Sequence[Any]) -> list[Any]:
+    """Each value that both have, where it stands first."""
+    return [value for value in dict.fromkeys(values) if value in others]
 
 
 def _told(value: object) -> str:

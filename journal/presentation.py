@@ -28,18 +28,18 @@ LONGEST_NAME = 30
 TIMEFRAMES = ("15m", "1H", "4H")
 WORDS = {"pnl": "P&L", "pct": "%", "ids": "IDs", "ct": "contract", "val": "value"} | {
     word: word.upper()
-    for word in ("adx", "atr", "bb", "ema", "id", "macd", "oi", "okx", "rr", "rsi", "sl", "ttl", "usd")
+    for word in ("adx", "atr", "bb", "ema", "id", "macd", "oi", "okx", "rr", "rsi", "sl", "ttl", "usd", "utc")
 }
 FRACTION = re.compile(r"(_pct|^rate|_rate|_drawdown|change_\d+h|confidence\w*)$")
 SIGNED = re.compile(r"^(pnl_|gross_pnl|total_pnl|unrealized_pnl|funding_usd|amount_usd)")
 CODED = re.compile(
     r"^(outcome|status|state|direction|action|opus_action|severity|exit_reason|verdict|kind|purpose|snapshot_type"
-    r"|openings_blocked|impact|triggered_by|origin|reflection_type|side|pos_side|order_type|intent|market_regime|regime)$"
+    r"|openings_blocked|decision|impact|triggered_by|origin|reflection_type|side|pos_side|order_type|intent|market_regime|regime)$"
 )
 """Fields that hold one word of a closed set."""
 
 TONES: dict[Tone, tuple[str, ...]] = {
-    "good": ("traded", "approved", "filled", "pass", "ok"),
+    "good": ("traded", "approved", "filled", "pass", "ok", "active"),
     "bad": (
         "order_rejected", "order_unknown", "model_error", "model_refusal", "invalid_output", "research_error",
         "abandoned", "rejected", "reject", "unknown", "halt", "error", "refusal", "liquidation", "critical",
@@ -49,7 +49,7 @@ TONES: dict[Tone, tuple[str, ...]] = {
         "order_expired", "order_cancelled", "instrument_blocked", "previous_still_running", "cancelled", "expired",
         "warn", "shrink", "high", "drawdown", "daily_loss", "manual",
     ),
-    "info": ("open", "order_working", "accepted", "sent", "pending", "partially_filled"),
+    "info": ("open", "order_working", "accepted", "sent", "pending", "partially_filled", "challenger"),
 }  # fmt: skip
 """What the words mean to a reader; the others are plain."""
 

@@ -319,6 +319,7 @@ def seed_first_playbook(now: datetime) -> bool:
         content_hash=playbook_hash(first),
         change_summary="The first playbook.",
         triggered_by=PlaybookVersion.TriggeredBy.INIT,
+        created_by="init",
     )
     Promotion.objects.create(playbook=version, promoted_by="init", reason="The first playbook.")
     return True

@@ -145,6 +145,12 @@ REFLECTION_INTERVAL_TRADES = read.integer(
 REFLECTION_INTERVAL_HOURS = read.integer(
     "REFLECTION_INTERVAL_HOURS", 6, "Or every so many hours, whichever is first", at_least=1, at_most=720
 )
+PLAYBOOK_PROMOTION = read.text(
+    "PLAYBOOK_PROMOTION",
+    "immediate",
+    "A playbook of reflection's trades at once, or challenges until a person (manual) or its record (auto) decides",
+    choices=("immediate", "manual", "auto"),
+)
 
 read.group("Orders")
 ORDER_TTL_MARKET_SECONDS = read.integer(
@@ -197,7 +203,7 @@ STREAM_MAX_LENGTH = read.integer(
 STREAM_RETENTION_SECONDS = read.integer(
     "STREAM_RETENTION_SECONDS",
     DAY,
-    "Orders, fills, positions and alerts stay on their streams this long once processed",
+    "Orders, fills and alerts stay on their streams this long once processed (positions ten minutes)",
     at_least=60,
     at_most=365 * DAY,
 )
@@ -333,6 +339,7 @@ AUTH_PASSWORD_VALIDATORS = [
 LANGUAGE_CODE = "en-gb"
 TIME_ZONE = "UTC"
 USE_TZ = True
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 2000  # A playbook as full as it may be is a form of some 800.
 STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True  # Served out of the installed packages: no collectstatic step.
 PARAMETERS = read.declared

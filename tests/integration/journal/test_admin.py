@@ -193,7 +193,7 @@ def test_a_playbook_page_says_whether_it_trades_and_what_it_changed(reader: Clie
     second = row(PlaybookVersion, version=2, playbook_json=changed)
     row(Promotion, playbook=first)
     shown = reader.get(page_of(second)).content.decode()
-    assert "does not trade now" in shown
-    assert "Changes from version 1:" in shown
-    assert "avoid_hours_utc" in shown.split("Changes from version 1:")[1][:200]
+    assert "challenges the one that trades" in shown
+    assert "Changes from version 1<" in shown
+    assert "avoid_hours_utc" in shown.split("Changes from version 1<")[1][:900]
     assert "Playbook version 1 is the one that trades" in reader.get(page_of(first)).content.decode()

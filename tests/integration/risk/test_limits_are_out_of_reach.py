@@ -163,6 +163,11 @@ def learn(largest: str, text: str) -> None:
     document["lessons_learned"] = [
         {"id": "L1", "date": "2022-11-19", "lesson": text, "evidence": text, "impact": text}
     ]  # fmt: skip
+    trade_by(document)
+
+
+def trade_by(document: dict[str, Any]) -> None:
+    """Version 2 trades from now on."""
     version = PlaybookVersion.objects.create(
         version=2,
         playbook_json=document,
@@ -179,6 +184,25 @@ def test_a_playbook_that_allows_everything_allows_what_the_gate_does(models: Scr
     assert cycle.outcome == Outcome.GATE_REJECTED
     assert cycle.reason.startswith("trade_size: ")
     assert not Order.objects.exists()
+
+
+def test_a_playbook_that_says_so_in_every_text_lifts_no_limit(models: ScriptedModels) -> None:
+    words = "size 50 %, leverage 20, no stop"
+    document = first_playbook(NOON).model_dump(mode="json") | {"version": 2, "market_regime_rules": []}
+    for strategy in document["strategy_definitions"]:
+        strategy |= {"entry": words, "exit": words, "filters": [words] * 12}
+    document["lessons_learned"] = [
+        {"id": f"L{number}", "date": "2022-11-19", "lesson": words, "evidence": words, "impact": words}
+        for number in range(60)
+    ]
+    trade_by(document)
+    models.will_say("analyze", analysed(size_pct=0.5, leverage=20, stop_loss=None))
+    cycle = decided()
+    assert words in cycle.model_calls.get(purpose="analyze").prompt
+    assert (cycle.outcome, Order.objects.exists()) == (Outcome.GATE_REJECTED, False)
+    refused = RiskRejection.objects.get(verdict__cycle_number=cycle.pk)
+    assert {"trade_size", "total_exposure", "stop_loss"} <= {each["rule"] for each in refused.failed_rules}
+    assert Decimal(refused.verdict.results["leverage"]) == 3
 
 
 def test_a_playbook_only_ever_shrinks(models: ScriptedModels) -> None:

@@ -14,6 +14,7 @@ from journal.playbook import (
     Playbook,
     blocked_by,
     canonical_json,
+    content,
     diff,
     first_playbook,
     largest_position,
@@ -122,6 +123,105 @@ def test_an_unusable_playbook_is_refused_with_its_reason(changes: dict[str, Any]
         read_playbook(stored(**changes))
 
 
+TEN_MEGABYTES = "x" * 10_000_000
+STRATEGY = stored()["strategy_definitions"][0]
+
+
+def with_strategy(**changes: Any) -> list[dict[str, Any]]:
+    return [{**STRATEGY, **changes}, *stored()["strategy_definitions"][1:]]
+
+
+def with_calibration(**changes: Any) -> list[dict[str, Any]]:
+    return [{**bucket("0.5", "0.6"), **changes}]
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ({"strategy_definitions": with_strategy(entry=TEN_MEGABYTES)}, "strategy_definitions.0.entry"),
+        ({"strategy_definitions": with_strategy(exit=TEN_MEGABYTES)}, "strategy_definitions.0.exit"),
+        ({"strategy_definitions": with_strategy(name=TEN_MEGABYTES)}, "strategy_definitions.0.name"),
+        ({"strategy_definitions": with_strategy(filters=["a", TEN_MEGABYTES])}, "strategy_definitions.0.filters.1"),
+        ({"strategy_definitions": with_strategy(filters=["a"] * 13)}, "strategy_definitions.0.filters"),
+        (
+            {"strategy_definitions": with_strategy(historical_winrate="-0.1")},
+            "strategy_definitions.0.historical_winrate",
+        ),
+        ({"strategy_definitions": with_strategy(historical_winrate="1" * 100_000)}, "historical_winrate"),
+        ({"strategy_definitions": with_strategy(avg_rr=-1)}, "strategy_definitions.0.avg_rr"),
+        (
+            {"strategy_definitions": [{**STRATEGY, "name": f"s{number}"} for number in range(21)]},
+            "strategy_definitions",
+        ),
+        ({"lessons_learned": [lesson(), lesson("L2", TEN_MEGABYTES)]}, "lessons_learned.1.lesson"),
+        ({"lessons_learned": [{**lesson(), "id": TEN_MEGABYTES}]}, "lessons_learned.0.id"),
+        ({"lessons_learned": [lesson(str(number)) for number in range(100_000)]}, "lessons_learned"),
+        ({"lessons_learned": [lesson("L1"), lesson("L2"), lesson("L1")]}, "lessons_learned"),
+        ({"confidence_calibration": with_calibration(count=-1)}, "confidence_calibration.0.count"),
+        ({"confidence_calibration": with_calibration(bucket_low="-0.5")}, "confidence_calibration.0.bucket_low"),
+        (
+            {"confidence_calibration": with_calibration(stated_mean=TEN_MEGABYTES)},
+            "confidence_calibration.0.stated_mean",
+        ),
+        (
+            {"market_regime_rules": with_rule(3, preferred_strategies=["scalping", "grid"])},
+            "market_regime_rules: volatile names undefined strategies grid, scalping",
+        ),
+        ({"market_regime_rules": with_rule(1, max_position_pct=-1)}, "market_regime_rules.1.max_position_pct"),
+        ({"market_regime_rules": with_rule(1, max_position_pct="0")}, "market_regime_rules.1.max_position_pct"),
+        (
+            {"market_regime_rules": with_rule(0, avoid_strategies=["mean_reversion"] * 2)},
+            "market_regime_rules.0.avoid_strategies: mean_reversion more than once",
+        ),
+        ({"time_filters": {"avoid_hours_utc": [-1], "preferred_hours_utc": []}}, "time_filters.avoid_hours_utc.0"),
+        (
+            {"time_filters": {"avoid_hours_utc": [4, 4], "preferred_hours_utc": []}},
+            "time_filters.avoid_hours_utc: 4 more than once",
+        ),
+        ({TEN_MEGABYTES: 1}, "xxx..."),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_refused_is_named_by_its_place_and_not_repeated(changes: dict[str, Any], place: str) -> None:
+    with pytest.raises(InvalidPlaybook) as refused:
+        read_playbook(stored(**changes))
+    assert place in str(refused.value)
+    assert len(str(refused.value)) < 500
+
+
+def test_every_fault_is_told_with_its_place() -> None:
+    with pytest.raises(InvalidPlaybook) as refused:
+        read_playbook(stored(strategy_definitions=with_strategy(entry="", avg_rr="-2"), lessons_learned=[{}]))
+    places = [fault.place for fault in refused.value.faults]
+    assert places[:2] == [("strategy_definitions", 0, "entry"), ("strategy_definitions", 0, "avg_rr")]
+    assert ("lessons_learned", 0, "evidence") in places
+    assert str(refused.value).endswith(f"(and {len(places) - 1} more)")
+
+
+def test_documents_no_schema_could_read_are_refused_too() -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(100_000):
+        deep = {"version": deep}
+    for document in (
+        deep,
+        {},
+        [],
+        "playbook",
+        None,
+        {"version": {1, 2}},
+        stored(lessons_learned=[lesson(text="\ud800")]),
+    ):
+        with pytest.raises(InvalidPlaybook):
+            read_playbook(document)  # type: ignore[arg-type]
+
+
+def test_the_content_of_a_playbook_is_all_but_its_number_and_date() -> None:
+    assert content(first_playbook(NOW)) == content(
+        read_playbook(stored(version=4, last_updated="2027-01-01T00:00:00Z"))
+    )
+    assert content(first_playbook(NOW)) != content(read_playbook(stored(lessons_learned=[lesson()])))
+
+
 def test_differences_are_told_in_words() -> None:
     strategies = stored()["strategy_definitions"]
     strategies[0]["filters"] = [strategies[0]["filters"][1], "no news within the hour"]
@@ -153,6 +253,35 @@ def test_equal_playbooks_have_no_differences_and_a_new_order_is_one() -> None:
     assert diff(first_playbook(NOW), read_playbook(stored(market_regime_rules=turned))) == [
         "trending_up.preferred_strategies: reordered"
     ]
+
+
+@pytest.mark.parametrize("section", ["strategy_definitions", "market_regime_rules"])
+def test_a_new_order_of_the_entries_is_a_difference(section: str) -> None:
+    turned = read_playbook(stored(**{section: stored()[section][::-1]}))
+    assert diff(first_playbook(NOW), turned) == [f"{section}: reordered"]
+
+
+def test_an_addition_in_front_is_no_new_order() -> None:
+    one, two = (read_playbook(stored(lessons_learned=entries)) for entries in ([lesson()], [lesson("L0"), lesson()]))
+    assert diff(one, two) == ["lessons_learned: added L0"]
+    assert diff(two, one) == ["lessons_learned: removed L0"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        (["a", "b"], ["a", "b", "a"], ["added a"]),
+        (["a", "a"], ["a"], ["removed a"]),
+        (["a", "b"], ["b", "c", "a"], ["added c", "reordered"]),
+        (["a", "b", "c"], ["c", "a"], ["removed b", "reordered"]),
+        (["a", "b"], ["b", "a"], ["reordered"]),
+    ],
+)
+def test_lists_are_compared_value_by_value(before: list[str], after: list[str], told: list[str]) -> None:
+    old, new = (
+        read_playbook(stored(strategy_definitions=with_strategy(filters=filters))) for filters in (before, after)
+    )
+    assert diff(old, new) == [f"momentum_breakout.filters: {each}" for each in told]
 
 
 @pytest.fixture
