@@ -1,6 +1,7 @@
 """The command: seeds in, one line a run out, and what all of them together have met."""
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -50,6 +51,8 @@ def main(arguments: Sequence[str]) -> int:
     options = _options(arguments)
     local_dir = Path(tempfile.mkdtemp(prefix="orchestrator-chaos-"))
     _use_settings(local_dir)
+    if not options.verbose:  # that a server is away is planned here, and no news between the lines of the runs
+        logging.getLogger("decisions.sandbox.lockstep").setLevel(logging.ERROR)
     from orchestrator_project.local.children import die_with_parent
     from tests.chaos.stack import Stack
 
