@@ -49,6 +49,8 @@ def book(message: TradeFill, order: Order | None, *, last_try: bool) -> Trade:
 def _enter(message: TradeFill, order: Order | None, open_trade: Trade | None, *, last_try: bool) -> Trade:
     execution, plan = _execution(message, order), _plan(message, order)
     trade = _entered(message, order)
+    if trade is None and open_trade is None and message.intent == "add":
+        trade = _given_up(message)
     if trade is None:
         if open_trade is not None:
             return journal.open_ended_trade(execution, plan, _end_of_round_trip(message, order, open_trade))
@@ -75,6 +77,29 @@ def _entered(message: TradeFill, order: Order | None) -> Trade | None:
     if next_one is None or next_one.direction != DIRECTION[message.pos_side]:
         return None
     return next_one if _begun_by_addition(next_one) else None
+
+
+def _given_up(message: TradeFill) -> Trade | None:
+    """The trade that was closed because the venue showed no position of it, if there is one, opened again: what was
+    added to was there all the time."""
+    trade = journal.closed_unknown(message.symbol, DIRECTION[message.pos_side])
+    if trade is None or message.filled_at < trade.opened_at:
+        return None
+    journal.reopen_trade(trade, trade.size - exited(trade))
+    outbox.record_alert(
+        "WARN",
+        "reconciliation_reopened",
+        f"The position of {message.symbol} is there after all",
+        f"fill {message.fill_id} adds to it",
+        f"Trade {trade.pk} is open again",
+    )
+    return trade
+
+
+def exited(trade: Trade) -> Decimal:
+    """The contracts of a trade whose exit is booked."""
+    exits = Fill.objects.filter(trade=trade, price__isnull=False).exclude(intent__in=ENTRIES)
+    return exits.aggregate(contracts=Sum("size"))["contracts"] or Decimal(0)
 
 
 def _lasted_until(trade: Trade, message: TradeFill) -> bool:

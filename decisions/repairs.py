@@ -3,11 +3,9 @@
 from datetime import datetime
 from decimal import Decimal
 
-from django.db.models import Sum
-
 from decisions import alerts, context, outbox
 from decisions.clock import wall_now
-from decisions.executions import DIRECTION
+from decisions.executions import DIRECTION, exited
 from decisions.messages import MarketSnapshot, Position, PositionUpdate
 from decisions.models import Discrepancy, Fill, InstrumentBlock
 from decisions.notices import publish
@@ -73,12 +71,6 @@ def _find_its_trade(state: RiskState, row: Discrepancy, position: Position) -> D
     if given_up is not None and given_up.size - exited(given_up) == position.size:
         return _reopen(state, row, given_up, position)
     return _adopt(row, position)
-
-
-def exited(trade: Trade) -> Decimal:
-    """The contracts of a trade whose exit is booked."""
-    exits = Fill.objects.filter(trade=trade, price__isnull=False, intent__in=("reduce", "close"))
-    return exits.aggregate(contracts=Sum("size"))["contracts"] or Decimal(0)
 
 
 def _reopen(state: RiskState, row: Discrepancy, trade: Trade, position: Position) -> Done:

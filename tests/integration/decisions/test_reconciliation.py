@@ -421,6 +421,18 @@ def test_a_position_of_another_size_is_not_the_trade_that_was_given_up() -> None
     ]
 
 
+def test_an_addition_to_a_trade_that_was_given_up_opens_it_again() -> None:
+    bar(LATER)
+    book(sent_order())
+    stood()
+    assert the(Trade).status == "closed"
+    book(sent_order(action="ADD"), intent="add", fill_size="1", cumulative_size="1", filled_at="2022-11-20T12:31:00Z")
+    trade = the(Trade)
+    assert (trade.status, trade.size, trade.open_size, trade.exit_reason) == ("open", 3, 3, "")
+    book(side="sell", intent="close", fill_size="3", pnl_usd="10", filled_at="2022-11-20T12:40:00Z")
+    assert (the(Trade).status, the(Trade).gross_pnl_usd) == ("closed", D("10"))
+
+
 def test_an_unknown_result_ends_the_count_of_losses() -> None:
     for hour in range(2):
         order = sent_order()
