@@ -343,10 +343,16 @@ class Driver:
         self._plan_of_venue({"seed": self.plan.seed})
 
     def _settle(self) -> None:
-        """Wait until nothing is on its way any more. Not to come to rest is a violation."""
+        """Wait until nothing is on its way any more, nor found when the record is compared once more: a difference may
+        be younger than the last look at it. Not to come to rest is a violation."""
         deadline = time.monotonic() + SETTLE_SECONDS
         reconcile_at = time.monotonic() + RECONCILE_EVERY_SECONDS
-        while left := self._left():
+        compared = False
+        while (left := self._left()) or not compared:
+            if not left:
+                self.stack.command("reconcile", tick=self._look_after)
+                compared = True
+                continue
             if time.monotonic() > deadline:
                 self._violation(f"not settled after {SETTLE_SECONDS:.0f} s: {left}")
                 return
