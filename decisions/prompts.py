@@ -129,10 +129,10 @@ def screening_prompt(snapshot: MarketSnapshot) -> Prompt:
     """The short question to the screener, about 500 tokens in all."""
     shown = {name: getattr(snapshot, name) for name in (*_SCREENED, "oi_change_4h")}
     shown["indicators"] = {
-        "15m": _readings(snapshot.indicators.m15, _SCREENED_15M),
-        "1H": _readings(snapshot.indicators.h1, _SCREENED_1H),
+        "15m": readings(snapshot.indicators.m15, _SCREENED_15M),
+        "1H": readings(snapshot.indicators.h1, _SCREENED_1H),
     }
-    return Prompt(SCREENING_SYSTEM, _section("market_snapshot", shown))
+    return Prompt(SCREENING_SYSTEM, section("market_snapshot", shown))
 
 
 # --- analysis -------------------------------------------------------------------------------------------------------
@@ -197,20 +197,20 @@ def analysis_prompt(
     market = {name: value for name, value in snapshot if name not in ("indicators", "instrument")}
     trades = recent_trades[:SHOWN_TRADES]
     reference = (
-        _section("playbook", playbook.model_dump(mode="json", exclude={"last_updated"}), version=playbook.version),
-        _section("risk_limits", dict(limits)),
+        section("playbook", playbook.model_dump(mode="json", exclude={"last_updated"}), version=playbook.version),
+        section("risk_limits", dict(limits)),
     )
     user = (
-        _section("market_snapshot", market),
-        _section("technical_indicators", _readings(snapshot.indicators.m15), timeframe="15m"),
-        _section("technical_indicators", _readings(snapshot.indicators.h1), timeframe="1H"),
-        _section("technical_indicators", _readings(snapshot.indicators.h4), timeframe="4H"),
-        _section("current_positions", list(positions)),
-        _section("account_state", account),
-        _section("research_context", _research(research)),
-        _section("upcoming_events", [_event(event) for event in events]),
-        _section("recent_trades", [asdict(trade) for trade in trades], count=len(trades)),
-        _section("allowed_actions", asdict(allowed)),
+        section("market_snapshot", market),
+        section("technical_indicators", readings(snapshot.indicators.m15), timeframe="15m"),
+        section("technical_indicators", readings(snapshot.indicators.h1), timeframe="1H"),
+        section("technical_indicators", readings(snapshot.indicators.h4), timeframe="4H"),
+        section("current_positions", list(positions)),
+        section("account_state", account),
+        section("research_context", _research(research)),
+        section("upcoming_events", [_event(event) for event in events]),
+        section("recent_trades", [asdict(trade) for trade in trades], count=len(trades)),
+        section("allowed_actions", asdict(allowed)),
     )
     return Prompt(ANALYSIS_SYSTEM, "\n".join(user), reference="\n".join(reference))
 
@@ -312,7 +312,7 @@ def sections(user: str) -> dict[str, Any]:
     return found
 
 
-def _section(name: str, value: object, **attribute: int | Timeframe) -> str:
+def section(name: str, value: object, **attribute: int | Timeframe) -> str:
     """One section. An attribute is a number or a timeframe: nothing in it needs escaping."""
     told = "".join(f' {key}="{each}"' for key, each in attribute.items())
     return f"<{name}{told}>\n{_json(value)}\n</{name}>"
@@ -334,7 +334,7 @@ def _plain(value: object) -> Any:
     raise TypeError(f"{type(value).__name__} has no place in a prompt")
 
 
-def _readings(indicators: Indicators, names: Iterable[str] | None = None) -> dict[str, Any]:
+def readings(indicators: Indicators, names: Iterable[str] | None = None) -> dict[str, Any]:
     """Indicators to six significant digits: what lies beyond is noise that costs tokens."""
     chosen = names if names is not None else type(indicators).model_fields
     return {name: _six_digits(getattr(indicators, name)) for name in chosen}

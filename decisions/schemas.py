@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from decisions import messages
-from journal.playbook import Number, Playbook
+from journal.playbook import Number
 
 LONGEST_ANSWER = 200_000
 """Characters. Sixteen thousand output tokens, the most that is ever asked for, stay below half of it."""
@@ -23,7 +23,7 @@ class InvalidAnswer(ValueError):
     """A model's answer that must not be used; the text says why."""
 
 
-def _any_case(literal: Any) -> BeforeValidator:
+def any_case(literal: Any) -> BeforeValidator:
     """Accept the members of a Literal in any case: the API does not promise capitalisation."""
     spellings = {member.casefold(): member for member in get_args(literal)}
 
@@ -39,7 +39,7 @@ def _storable(value: str) -> str:
     return value
 
 
-def _text(told: int, slack: int = 4) -> tuple[Any, ...]:
+def bounded_text(told: int, slack: int = 4) -> tuple[Any, ...]:
     """A text of about `told` characters. The API enforces no length, and a few words too many make an answer no less
     clear: only a text `slack` times as long is refused."""
 
@@ -52,27 +52,21 @@ def _text(told: int, slack: int = 4) -> tuple[Any, ...]:
     return StringConstraints(strip_whitespace=True), AfterValidator(bounded), Field(json_schema_extra=extra)
 
 
-Action = Annotated[messages.Action, _any_case(messages.Action)]
-OrderType = Annotated[messages.OrderType, _any_case(messages.OrderType)]
-Regime = Annotated[messages.Regime, _any_case(messages.Regime)]
+Action = Annotated[messages.Action, any_case(messages.Action)]
+OrderType = Annotated[messages.OrderType, any_case(messages.OrderType)]
+Regime = Annotated[messages.Regime, any_case(messages.Regime)]
 _Lean = Literal["bullish", "bearish", "neutral"]
-Lean = Annotated[_Lean, _any_case(_Lean)]
+Lean = Annotated[_Lean, any_case(_Lean)]
 _Level = Literal["high", "medium", "low"]
-Level = Annotated[_Level, _any_case(_Level)]
+Level = Annotated[_Level, any_case(_Level)]
 _Horizon = Literal["immediate", "short", "medium"]
-Horizon = Annotated[_Horizon, _any_case(_Horizon)]
-_Outcome = Literal["win", "loss", "breakeven"]
-Outcome = Annotated[_Outcome, _any_case(_Outcome)]
-_Quality = Literal["excellent", "good", "fair", "poor"]
-Quality = Annotated[_Quality, _any_case(_Quality)]
-_Timing = Literal["early", "good", "late"]
-Timing = Annotated[_Timing, _any_case(_Timing)]
+Horizon = Annotated[_Horizon, any_case(_Horizon)]
 
 NotNegative = Annotated[Number, Field(ge=0, lt=10**12)]
 Positive = Annotated[Number, Field(gt=0, lt=10**12)]
-Label = Annotated[str, *_text(50, slack=1)]
-Sentence = Annotated[str, *_text(300)]
-Paragraph = Annotated[str, *_text(1200)]
+Label = Annotated[str, *bounded_text(50, slack=1)]
+Sentence = Annotated[str, *bounded_text(300)]
+Paragraph = Annotated[str, *bounded_text(1200)]
 Sentences = Annotated[tuple[Sentence, ...], Field(max_length=12)]
 Confidence = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, description="Probability from 0 to 1.")]
 
@@ -87,7 +81,7 @@ class ScreenAnswer(Answer):
     """Whether a snapshot holds a setup worth a full analysis."""
 
     signal: bool
-    reason: Annotated[str, *_text(160)] = Field(description="Why, in one sentence.")
+    reason: Annotated[str, *bounded_text(160)] = Field(description="Why, in one sentence.")
 
 
 class Analysis(Answer):
@@ -102,10 +96,10 @@ class Analysis(Answer):
 class CitedFact(Answer):
     """One figure the reasoning rests on, as it was shown."""
 
-    path: Annotated[str, *_text(120, slack=1)] = Field(
+    path: Annotated[str, *bounded_text(120, slack=1)] = Field(
         description="Path of a field that was shown, like indicators.1H.rsi_14."
     )
-    value: Annotated[float, Field(allow_inf_nan=False)] | Annotated[str, *_text(200, slack=1)] = Field(
+    value: Annotated[float, Field(allow_inf_nan=False)] | Annotated[str, *bounded_text(200, slack=1)] = Field(
         description="Its value, exactly as shown and in the same unit."
     )
 
@@ -169,7 +163,7 @@ class ResearchAnswer(Answer):
     key_points: Sentences
     trading_implication: Paragraph
     confidence: Confidence
-    sources: Annotated[tuple[Annotated[str, *_text(500)], ...], Field(max_length=100)] = Field(
+    sources: Annotated[tuple[Annotated[str, *bounded_text(500)], ...], Field(max_length=100)] = Field(
         description="Addresses of the pages used."
     )
 
@@ -177,35 +171,9 @@ class ResearchAnswer(Answer):
 class Citation(Answer):
     """A page that the search returned. `date` is the page's own, as text, empty where it has none."""
 
-    url: Annotated[str, *_text(2000, slack=1)]
-    title: Annotated[str, *_text(500, slack=1)]
-    date: Annotated[str, *_text(40, slack=1)]
-
-
-class TradeReview(Answer):
-    """A closed trade judged with hindsight."""
-
-    outcome: Outcome
-    execution_quality: Quality
-    entry_timing: Timing
-    exit_timing: Timing
-    what_went_right: Sentences
-    what_went_wrong: Sentences
-    lesson: Sentence
-    should_update_playbook: bool
-    playbook_suggestion: Sentence | None
-
-
-class DeepReflectionResult(Answer):
-    """What a batch of trades taught, and the playbook that follows from it."""
-
-    updated_playbook: Playbook
-    pattern_insights: Sentences
-    bias_findings: Sentences
-    discipline_score: Annotated[
-        int, Field(ge=0, le=100, description="Points from 0 (no rule was kept) to 100 (every rule was kept).")
-    ]
-    summary: Paragraph
+    url: Annotated[str, *bounded_text(2000, slack=1)]
+    title: Annotated[str, *bounded_text(500, slack=1)]
+    date: Annotated[str, *bounded_text(40, slack=1)]
 
 
 AnswerType = TypeVar("AnswerType", bound=BaseModel)

@@ -3,7 +3,8 @@
 `answer` reads a request as the real service gets it, data sections of the prompt included, and gives the JSON object
 that the request's schema asks for. It is deterministic: where variety is wanted, a hash of the instrument and the
 market time decides. It trades the playbook's three strategies, keeps to the actions it is allowed, asks for research
-now and then, and about every twelfth proposal breaks a limit on purpose, so that refusals are seen at work too.
+now and then, and about every twelfth proposal breaks a limit on purpose, so that refusals are seen at work too. How it
+looks back at its trades stands in `offline_reflection`.
 """
 
 import hashlib
@@ -13,10 +14,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from decisions.prompts import sections
+from decisions.sandbox import offline_reflection
+from decisions.sandbox.offline_setups import SIGNATURE as SIGNATURE
 from decisions.sandbox.offline_setups import TRADED, WORTH_A_LOOK, Direction, Setup, View, find_setup, no_setup, trend
-
-SIGNATURE = "Offline model:"
-"""How every answer begins, so that nobody takes it for a real model's."""
 
 FAULTY_ONE_IN = 12
 RESEARCH_ONE_IN = 60
@@ -59,6 +59,10 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
             return _screened(shown)
         if "decision" in asked:
             return Desk(shown).decide()
+        if "execution_quality" in asked:
+            return offline_reflection.reviewed(shown)
+        if "updated_playbook" in asked:
+            return offline_reflection.reflected(shown)
     except (KeyError, TypeError, IndexError) as error:
         raise UnknownQuestion(f"the request has no {error}") from error
     raise UnknownQuestion(f"no rules for an answer of {', '.join(sorted(asked))}")

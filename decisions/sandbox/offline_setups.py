@@ -10,6 +10,9 @@ from typing import Any, Literal
 Figures = Mapping[str, Any]
 Direction = Literal[1, -1]
 
+SIGNATURE = "Offline model:"
+"""How every answer begins, so that nobody takes it for a real model's."""
+
 RANGE_ADX = 25.0
 
 

@@ -23,7 +23,8 @@ from decisions.clients.claude_request import CACHED, build_request
 from decisions.clients.reply import LONGEST_RAW, ModelReply
 from decisions.messages import MarketSnapshot
 from decisions.prompts import Prompt, screening_prompt
-from decisions.schemas import AnalysisAnswer, DeepReflectionResult, ResearchAnswer, ScreenAnswer, output_schema
+from decisions.schemas import AnalysisAnswer, ResearchAnswer, ScreenAnswer, output_schema
+from reflection.schemas import DeepReflectionResult
 from tests.integration.decisions.scene import until
 
 KEY = "sk-ant-canary-0123456789"

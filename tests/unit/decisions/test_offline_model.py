@@ -23,9 +23,9 @@ from decisions.prompts import (
 from decisions.sandbox.offline_model import SIGNATURE, UnknownQuestion, answer
 from decisions.schemas import (
     AnalysisAnswer,
+    Citation,
     ResearchAnswer,
     ScreenAnswer,
-    TradeReview,
     decode_answer,
     output_schema,
 )
@@ -121,7 +121,7 @@ def test_every_answer_says_that_it_is_the_offline_model() -> None:
 
 def test_a_question_without_rules_is_refused() -> None:
     with pytest.raises(UnknownQuestion, match="no rules"):
-        answer(request(screening_prompt(snapshot()), TradeReview))
+        answer(request(screening_prompt(snapshot()), Citation))
     with pytest.raises(UnknownQuestion, match="output_config"):
         answer({"messages": []})
 

@@ -12,16 +12,14 @@ from pydantic import BaseModel
 from decisions.schemas import (
     LONGEST_ANSWER,
     AnalysisAnswer,
-    DeepReflectionResult,
     InvalidAnswer,
     ResearchAnswer,
     ScreenAnswer,
-    TradeReview,
     decode_answer,
     output_schema,
 )
 
-MODELS = (ScreenAnswer, AnalysisAnswer, ResearchAnswer, TradeReview, DeepReflectionResult)
+MODELS = (ScreenAnswer, AnalysisAnswer, ResearchAnswer)
 
 
 def analysis(**changes: Any) -> dict[str, Any]:
@@ -177,7 +175,7 @@ def has_number(schema: dict[str, Any]) -> bool:
 UNITS = re.compile(r"quote currency|fraction of equity|notional / margin|Probability|Points|same unit")
 
 
-@pytest.mark.parametrize("model", [ScreenAnswer, AnalysisAnswer, ResearchAnswer, TradeReview])
+@pytest.mark.parametrize("model", MODELS)
 def test_every_number_is_asked_for_with_its_unit(model: type[BaseModel]) -> None:
     numbers = [(place, each) for place, each in parts(output_schema(model)) if "|" not in place and has_number(each)]
     assert [place for place, each in numbers if not UNITS.search(each.get("description", ""))] == []
