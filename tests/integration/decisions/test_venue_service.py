@@ -43,7 +43,8 @@ from decisions.sandbox.ledger_report import read_ledger
 from decisions.sandbox.venue import VenueTerms
 from decisions.sandbox.venue_reader import BATCH
 from decisions.sandbox.venue_service import VenueService
-from orchestrator_project.streams import connect_reader, publish_many
+from orchestrator_project import streams
+from orchestrator_project.streams import connect_reader
 from tests.unit.decisions.venue_scene import BAR, BTC, ETH, INSTRUMENT, START, WALL, D, order
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -97,6 +98,19 @@ def _opened(folder: Path, start_equity: object = 10000) -> Ledger:
 
 def _service(client: redis.Redis, ledger: Ledger) -> VenueService:
     return VenueService(client, ledger, wall_now=lambda: WALL)
+
+
+def publish_many(client: redis.Redis, messages: Any) -> None:
+    """Publish at once, and be back in the next millisecond of the server: of entries of one the venue takes
+    prices first, whatever was published before what."""
+    newest = max(streams.entry_order(entry_id) for entry_id in streams.publish_many(client, messages))
+    while _milliseconds(client) <= newest[0]:
+        pass
+
+
+def _milliseconds(client: redis.Redis) -> int:
+    seconds, microseconds = client.time()  # type: ignore[misc]
+    return int(seconds) * 1000 + int(microseconds) // 1000
 
 
 def _drain(service: VenueService) -> None:
