@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal
 
-from django.db.models import Sum
+from django.db.models import QuerySet, Sum
 
 from decisions import context, outbox
 from decisions.clock import wall_now
@@ -98,8 +98,11 @@ def _given_up(message: TradeFill) -> Trade | None:
 
 def exited(trade: Trade) -> Decimal:
     """The contracts of a trade whose exit is booked."""
-    exits = Fill.objects.filter(trade=trade, price__isnull=False).exclude(intent__in=ENTRIES)
-    return exits.aggregate(contracts=Sum("size"))["contracts"] or Decimal(0)
+    return _contracts(Fill.objects.filter(trade=trade, price__isnull=False).exclude(intent__in=ENTRIES))
+
+
+def _contracts(executed: QuerySet[Fill]) -> Decimal:
+    return executed.aggregate(contracts=Sum("size"))["contracts"] or Decimal(0)
 
 
 def _lasted_until(trade: Trade, message: TradeFill) -> bool:
@@ -120,8 +123,7 @@ def _end_of_round_trip(message: TradeFill, order: Order | None, open_trade: Trad
     ).exclude(fill_id=message.fill_id)  # fmt: skip
     exits = waiting.exclude(intent__in=ENTRIES)
     last = exits.filter(intent="close").order_by("-filled_at").first()
-    entered = waiting.filter(intent__in=ENTRIES).aggregate(contracts=Sum("size"))["contracts"] or Decimal(0)
-    left = exits.aggregate(contracts=Sum("size"))["contracts"]
+    entered, left = _contracts(waiting.filter(intent__in=ENTRIES)), _contracts(exits)
     ours = order is not None and message.intent == "open"
     if ours and last is not None and left == entered + (message.fill_size or 0):
         return last.filled_at
@@ -132,8 +134,7 @@ def _end_of_round_trip(message: TradeFill, order: Order | None, open_trade: Trad
 def _begun_by_addition(trade: Trade) -> bool:
     """Whether nothing but additions made the trade; a position that was adopted was there before them."""
     entries = Fill.objects.filter(trade=trade, intent__in=ENTRIES, price__isnull=False)
-    added = entries.aggregate(contracts=Sum("size"))["contracts"]
-    return added == trade.size and not entries.filter(intent="open").exists()
+    return _contracts(entries) == trade.size and not entries.filter(intent="open").exists()
 
 
 def _bearing(order: Order | None, trade: Trade, opens: bool) -> journal.Bearing:

@@ -15,11 +15,11 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Sum
 
-from decisions import alerts, cycles, executions, funding, orders, outbox
+from decisions import alerts, executions, funding, orders, outbox
 from decisions.clock import older_than, wall_now
 from decisions.executions import ENTRIES, REMINDER
 from decisions.messages import TradeFill
-from decisions.models import Fill, Order, OrderStatus, Outcome
+from decisions.models import Fill, Order, OrderStatus
 from decisions.notices import publish
 from decisions.refusals import UNUSABLE, AlreadyBooked, CannotBook, OutOfTurn, refuse_future
 from journal import services as journal
@@ -90,7 +90,7 @@ def _names_an_order(message: TradeFill) -> bool:
 
 
 def _conclude(state: RiskState, message: TradeFill, order: Order | None, trade: Trade | None) -> None:
-    """What follows from a fill for its order, its cycle and the count of losses."""
+    """What follows from a fill for its order, whose cycle ends with it, and for the count of losses."""
     if order is not None:
         _tell_overfilled(order, message)
         _update_order(order, message, trade)
@@ -240,7 +240,7 @@ def _tell_unknown_order(severity: Literal["WARN", "CRITICAL"], message: TradeFil
     )
 
 
-# --- the order and its cycle ------------------------------------------------------------------------------------------
+# --- the order --------------------------------------------------------------------------------------------------------
 
 
 def _tell_overfilled(order: Order, message: TradeFill) -> None:
@@ -260,7 +260,6 @@ def _tell_overfilled(order: Order, message: TradeFill) -> None:
 
 
 def _update_order(order: Order, message: TradeFill, trade: Trade | None) -> None:
-    status = OrderStatus(message.status)
     fields = {
         "filled_size": max(order.filled_size, message.cumulative_size or Decimal(0)),
         "venue_order_id": order.venue_order_id or message.order_id or "",
@@ -268,28 +267,11 @@ def _update_order(order: Order, message: TradeFill, trade: Trade | None) -> None
         "trade": trade or order.trade,
         "sent_at": order.sent_at or wall_now(),  # the venue was quicker than the note of the sending
     }
-    if not orders.move(order, status, cause=_cause(message), **fields):
+    if not orders.move(order, OrderStatus(message.status), cause=_cause(message), **fields):
         for name, value in fields.items():
             setattr(order, name, value)
         order.save(update_fields=list(fields))
-    _end_cycle(order, status, message.reject_reason or "")
 
 
 def _cause(message: TradeFill) -> str:
     return f"fill {message.fill_id}: {message.reject_reason or message.status}"
-
-
-def _end_cycle(order: Order, status: OrderStatus, reason: str) -> None:
-    filled = f"{order.filled_size.normalize():f} of {order.size.normalize():f} contracts"
-    traded = (Outcome.TRADED, f"{order.action} filled: {filled}")
-    unfilled = {
-        OrderStatus.REJECTED: (Outcome.ORDER_REJECTED, f"the venue refused: {reason}"),
-        OrderStatus.EXPIRED: (Outcome.ORDER_EXPIRED, reason or "the order expired unfilled"),
-        OrderStatus.CANCELLED: (Outcome.ORDER_CANCELLED, reason or "the order was cancelled"),
-    }
-    if status == OrderStatus.FILLED or (status in unfilled and order.filled_size > 0):
-        cycles.end_by_order(order.decision_id, *traded)
-    elif status in unfilled:
-        cycles.end_by_order(order.decision_id, *unfilled[status])
-    elif order.order_type == "limit":
-        cycles.end_by_order(order.decision_id, Outcome.ORDER_WORKING, "the limit order rests at the venue")

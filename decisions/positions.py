@@ -5,10 +5,10 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 
-from decisions import cycles, orders, protection, recent_fills
+from decisions import orders, protection, recent_fills
 from decisions.clock import is_ahead, wall_now
 from decisions.messages import OpenOrder, PositionUpdate, Recent, TradeFill
-from decisions.models import LIVE, Order, OrderStatus, OrderTransition, Outcome, PositionReport
+from decisions.models import LIVE, Order, OrderStatus, OrderTransition, PositionReport
 from decisions.notices import publish
 from decisions.refusals import refuse_future
 from journal.models import AccountUpdate
@@ -88,7 +88,7 @@ def _resolve_orders(message: PositionUpdate, told_at: datetime, refused: Collect
         if order.client_order_id in resting:
             _rests(order, resting[order.client_order_id])
         elif order.client_order_id not in unclear and _is_over(order, message.as_of, told_at):
-            _expire(order)
+            orders.end(order, OrderStatus.EXPIRED, NOT_THERE)
 
 
 def _rests(order: Order, resting: OpenOrder) -> None:
@@ -96,8 +96,7 @@ def _rests(order: Order, resting: OpenOrder) -> None:
         return
     working = OrderStatus.PARTIALLY_FILLED if order.filled_size > 0 else OrderStatus.ACCEPTED
     known = {"sent_at": order.sent_at or wall_now(), "venue_order_id": order.venue_order_id or resting.order_id}
-    if orders.move(order, working, cause="the venue lists it among the open orders", **known):
-        cycles.end_by_order(order.decision_id, Outcome.ORDER_WORKING, "the limit order rests at the venue")
+    orders.move(order, working, cause="the venue lists it among the open orders", **known)
 
 
 def _is_over(order: Order, as_of: datetime, told_at: datetime) -> bool:
@@ -118,13 +117,3 @@ def _long_unknown(order: Order, told_at: datetime) -> bool:
         return False
     life = timedelta(seconds=settings.ORDER_TTL_MARKET_SECONDS)
     return told_at - declared.at >= life or is_ahead(declared.at, wall_now())
-
-
-def _expire(order: Order) -> None:
-    if not orders.end(order, OrderStatus.EXPIRED, NOT_THERE):
-        return
-    if order.filled_size > 0:
-        filled = f"{order.filled_size.normalize():f} of {order.size.normalize():f} contracts"
-        cycles.end_by_order(order.decision_id, Outcome.TRADED, f"{order.action} filled: {filled}")
-    else:
-        cycles.end_by_order(order.decision_id, Outcome.ORDER_EXPIRED, NOT_THERE)
