@@ -22,8 +22,6 @@ import redis
 from django.db import (
     DatabaseError,
     InterfaceError,
-    InternalError,
-    OperationalError,
     close_old_connections,
     connection,
     transaction,
@@ -50,7 +48,7 @@ from decisions.messages import (
     parse,
 )
 from decisions.models import DeadLetter, InboxMessage
-from decisions.refusals import AlreadyBooked, CannotBook, OutOfTurn
+from decisions.refusals import DATABASE_AWAY, AlreadyBooked, CannotBook, OutOfTurn
 from orchestrator_project.crash_points import reached
 from orchestrator_project.group_reader import Entry, GroupReader
 
@@ -65,7 +63,7 @@ LONGEST_PAUSE = 2.0
 """Seconds before a look at servers that are away: from look to look twice as long."""
 OUT_OF_TURN_PAUSE = 1.0
 """Seconds after which an execution that came too early is tried again."""
-PASSING = (OperationalError, InterfaceError, InternalError, redis.RedisError)
+PASSING = (*DATABASE_AWAY, redis.RedisError)
 """Operational errors are Postgres's restarts, terminated sessions, deadlocks and serialization failures; an internal
 one is a transaction that turned read-only, on a server that is being switched over. Redis's LOADING, READONLY and OOM
 are its own kinds or plain response errors."""

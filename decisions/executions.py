@@ -5,7 +5,7 @@ still, or is found in a later position update. Only a last try books what the re
 """
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -21,7 +21,6 @@ from journal.cost_basis import Execution, last_exit
 from journal.models import Trade
 
 TOLERATED_DIFFERENCE_USD = Decimal("0.01")
-REMINDER = timedelta(hours=1)
 """An alert that the venue's messages give reason for goes out once in so much wall time for each instrument."""
 DIRECTION: Mapping[str, Literal["LONG", "SHORT"]] = {"long": "LONG", "short": "SHORT"}
 ENTRIES = ("open", "add")
@@ -203,7 +202,7 @@ def _leave(message: TradeFill, order: Order | None, trade: Trade | None, *, last
 def _tell_overshoot(message: TradeFill, open_size: Decimal) -> None:
     closed = f"{message.fill_size} contracts were closed, {open_size.normalize():f} were open in the record"
     outbox.record_alert_at_most(
-        REMINDER,
+        outbox.REMINDER,
         "CRITICAL",
         "overshoot",
         title=f"More of {message.symbol} was closed than was open",
@@ -215,7 +214,7 @@ def _tell_overshoot(message: TradeFill, open_size: Decimal) -> None:
 
 def _tell_difference(message: TradeFill, difference: Decimal) -> None:
     outbox.record_alert_at_most(
-        REMINDER,
+        outbox.REMINDER,
         "WARN",
         "pnl_difference",
         title=f"P&L of {message.symbol} differs from ours by {difference} USD",

@@ -17,7 +17,7 @@ from django.db.models import Sum
 
 from decisions import alerts, executions, funding, orders, outbox
 from decisions.clock import older_than, wall_now
-from decisions.executions import ENTRIES, REMINDER
+from decisions.executions import ENTRIES
 from decisions.messages import TradeFill
 from decisions.models import Fill, Order, OrderStatus
 from decisions.notices import publish
@@ -206,7 +206,7 @@ def _still_waits(fill_id: int, now: datetime, error: Exception) -> None:
         return
     Fill.objects.filter(pk=fill.pk).update(waiting=None)
     outbox.record_alert_at_most(
-        REMINDER,
+        outbox.REMINDER,
         "CRITICAL",
         "fill_given_up",
         title=f"An execution of {fill.symbol} never fitted the record",
@@ -218,7 +218,7 @@ def _still_waits(fill_id: int, now: datetime, error: Exception) -> None:
 
 def _tell_out_of_turn(told: TradeFill | Fill, error: Exception) -> None:
     outbox.record_alert_at_most(
-        REMINDER,
+        outbox.REMINDER,
         "CRITICAL",
         "out_of_turn",
         title=f"An execution of {told.symbol} does not fit the record",
@@ -230,7 +230,7 @@ def _tell_out_of_turn(told: TradeFill | Fill, error: Exception) -> None:
 
 def _tell_unknown_order(severity: Literal["WARN", "CRITICAL"], message: TradeFill, action_taken: str) -> None:
     outbox.record_alert_at_most(
-        REMINDER,
+        outbox.REMINDER,
         severity,
         "unknown_order",
         title=f"{message.status} for an order we do not know",

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from decisions import outbox
-from decisions.executions import DIRECTION, REMINDER
+from decisions.executions import DIRECTION
 from decisions.messages import FundingPayment as FundingMessage
 from decisions.models import FundingPayment
 from decisions.notices import publish
@@ -66,7 +66,7 @@ def _due_on(message: FundingMessage) -> Trade | None:
 
 def _tell_without_trade(payment: FundingPayment) -> None:
     outbox.record_alert_at_most(
-        REMINDER,
+        outbox.REMINDER,
         "WARN",
         "funding_without_trade",
         title=f"Funding on {payment.symbol} without a trade",

@@ -30,6 +30,9 @@ from orchestrator_project import streams
 from orchestrator_project.crash_points import reached
 
 SOURCE = "orchestrator"
+REMINDER = timedelta(hours=1)
+"""How often a person is told again of what goes on, where nothing shorter is called for."""
+
 log = logging.getLogger(__name__)
 
 

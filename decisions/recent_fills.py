@@ -4,7 +4,7 @@ A fill that was lost on its way, or that our record could not make sense of at t
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.db import connection, transaction
 
@@ -13,8 +13,6 @@ from decisions.messages import FundingPayment as FundingMessage
 from decisions.messages import PositionUpdate, Recent, TradeFill, read_recent
 from decisions.models import PositionReport
 from decisions.refusals import UNUSABLE, AlreadyBooked
-
-REMINDER = timedelta(hours=1)
 
 
 def kept(report: PositionReport) -> tuple[Recent, ...]:
@@ -77,7 +75,7 @@ def tell_unreadable(message: PositionUpdate) -> None:
     """Tell of those that could not be read."""
     if message.recent_faults:
         outbox.record_alert_at_most(
-            REMINDER,
+            outbox.REMINDER,
             "WARN",
             "recent_fill_unreadable",
             title=f"{len(message.recent_faults)} of the recent fills cannot be read",
@@ -89,7 +87,7 @@ def tell_unreadable(message: PositionUpdate) -> None:
 def _tell(each: Recent, error: Exception) -> None:
     what = f"fill {each.fill_id}" if isinstance(each, TradeFill) else f"funding {each.funding_id}"
     outbox.record_alert_at_most(
-        REMINDER,
+        outbox.REMINDER,
         "WARN",
         f"recent_fill_refused:{each.symbol}",
         title=f"A recent fill of {each.symbol} does not fit the record",

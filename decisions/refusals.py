@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import DataError, IntegrityError
+from django.db import DataError, IntegrityError, InterfaceError, InternalError, OperationalError
 
 from decisions.clock import wall_now
 
@@ -21,6 +21,9 @@ class CannotBook(ValueError):
 class OutOfTurn(CannotBook):
     """An execution that does not fit the position as it is recorded now: the one before it may be on its way still."""
 
+
+DATABASE_AWAY = (OperationalError, InterfaceError, InternalError)
+"""What a database raises that is away, or read-only for now, and what may do on another try."""
 
 UNUSABLE = (ValueError, ArithmeticError, DataError, IntegrityError)
 """What figures raise that have no place in the record, `CannotBook` among it, as opposed to a server that is away. Who

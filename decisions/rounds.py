@@ -3,14 +3,11 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 
 import redis
-from django.db import InterfaceError, InternalError, OperationalError
 
 from decisions import outbox
-
-REMINDER = timedelta(hours=1)
+from decisions.refusals import DATABASE_AWAY
 
 log = logging.getLogger(__name__)
 
@@ -26,13 +23,13 @@ def on_its_own(what: str) -> Iterator[None]:
         yield
     except redis.RedisError as error:
         log.warning("%s waits for the next round: %s", what, error)
-    except (OperationalError, InterfaceError, InternalError):
+    except DATABASE_AWAY:
         raise
     except Exception as error:
         # The edge of one piece of work: the failure is kept as an alert.
         log.exception("%s failed", what)
         outbox.record_alert_at_most(
-            REMINDER,
+            outbox.REMINDER,
             "CRITICAL",
             "round_failed",
             title=f"{what.capitalize()} failed",

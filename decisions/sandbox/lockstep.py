@@ -15,13 +15,14 @@ from functools import partial
 import redis
 from celery import current_app
 from django.conf import settings
-from django.db import InterfaceError, InternalError, OperationalError, close_old_connections
+from django.db import close_old_connections
 from kombu.exceptions import OperationalError as BrokerError
 
 from decisions import clock
 from decisions.consumer import GROUP, STREAMS
 from decisions.models import DecisionCycle, PositionReport, State
 from decisions.outbox import redis_client
+from decisions.refusals import DATABASE_AWAY
 from decisions.sandbox.market import SandboxMarket, Step, publish_step
 from decisions.sandbox.opening import Sources, open_market
 from orchestrator_project.crash_points import reached
@@ -30,7 +31,7 @@ from orchestrator_project.streams import backlog
 
 POLL_SECONDS = 0.002
 ASK_AGAIN_SECONDS = 5.0
-AWAY = (redis.RedisError, BrokerError, OperationalError, InterfaceError, InternalError)
+AWAY = (redis.RedisError, BrokerError, *DATABASE_AWAY)
 """What servers that are away, or starting again, make of a question."""
 LOOK_AROUND_SECONDS = 0.25
 """How often a wait lets the caller see to its processes."""

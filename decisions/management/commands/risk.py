@@ -6,8 +6,8 @@ from types import ModuleType
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
-from django.db import InterfaceError, InternalError, OperationalError
 
+from decisions.refusals import DATABASE_AWAY
 from decisions.risk_command import drill, halt, limits, resume, status, verify
 
 WORDS: Mapping[str, ModuleType] = {
@@ -54,7 +54,7 @@ class Command(BaseCommand):
     def handle(self, *_: Any, **options: Any) -> None:
         try:
             code = WORDS[options["word"]].run(options, self.stdout.write)
-        except (OperationalError, InterfaceError, InternalError) as error:  # away, or read-only for now
+        except DATABASE_AWAY as error:  # away, or read-only for now
             told = str(error).splitlines()[0]
             raise CommandError(f"Nothing was done, the database refuses: {told}. Try again.", returncode=1) from error
         if code:
