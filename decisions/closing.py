@@ -16,9 +16,9 @@ from django.conf import settings
 from django.db import transaction
 
 from decisions import context, exposure, orders, outbox
-from decisions.clock import is_ahead, now_for_record, older_than, wall_now
+from decisions.clock import is_ahead, now_for_record, older_than, wall_now, younger
 from decisions.messages import MarketSnapshot, Position
-from decisions.models import Order, OrderKind, OrderStatus
+from decisions.models import Order, OrderKind, OrderStatus, OutboxMessage
 from decisions.notices import publish
 from decisions.rounds import on_its_own
 from journal.models import Trade
@@ -54,22 +54,25 @@ def pause() -> timedelta:
 def close(state: RiskState, position: gate.Position, kind: OrderKind, reason: str, now: datetime) -> Order | None:
     """Write the order that closes a position, and send it after the commit. Called under the account's lock.
 
-    `now` is market time. None when the gate refuses, which is told: it does so for a size that is no number, and while
-    another exit of the instrument is on its way.
+    `now` is market time. None when the gate refuses: it does so for a size that is no number, and while another exit of
+    the instrument is on its way. That is recorded and told once in `REMINDER`, however often it is tried.
     """
-    snapshot = _snapshot(position.symbol)
-    decision_id = uuid4()
+    snapshot, decision_id = _snapshot(position.symbol), uuid4()
+    proposal, instrument = _proposal(position.symbol, snapshot), _instrument(position.symbol, snapshot)
+    positions, pending = (*_elsewhere(position.symbol), position), tuple(exposure.live_orders())
+    if _refused_lately(position.symbol) and not _weighed(state, proposal, positions, pending, instrument, now).approved:
+        return None
     judged = risk.judge(
         state,
         decision_id=decision_id,
         cycle_number=None,
         decision={"action": "CLOSE", "symbol": position.symbol, "reasoning": reason},
-        proposal=_proposal(position.symbol, snapshot),
+        proposal=proposal,
         equity=risk.gate_account(state).equity,
-        positions=[*_elsewhere(position.symbol), position],
-        pending=exposure.live_orders(),
+        positions=positions,
+        pending=pending,
         correlations={},
-        instrument=_instrument(position.symbol, snapshot),
+        instrument=instrument,
         now=now,
     )
     publish(judged.notices)
@@ -96,6 +99,32 @@ def close(state: RiskState, position: gate.Position, kind: OrderKind, reason: st
     )
     transaction.on_commit(lambda: _send_now(order.pk))
     return order
+
+
+def _refused_lately(symbol: str) -> bool:
+    told = OutboxMessage.objects.filter(category="close_refused", metadata={"symbol": symbol})
+    return told.filter(younger("created_at", REMINDER, wall_now())).exists()
+
+
+def _weighed(
+    state: RiskState,
+    proposal: gate.Proposal,
+    positions: tuple[gate.Position, ...],
+    pending: tuple[gate.PendingOrder, ...],
+    instrument: gate.Instrument,
+    now: datetime,
+) -> gate.Verdict:
+    """The gate's word on a close, recorded nowhere."""
+    return risk.weigh(
+        proposal=proposal,
+        account=risk.gate_account(state),
+        positions=positions,
+        pending=pending,
+        state=risk.gate_state(state),
+        correlations={},
+        instrument=instrument,
+        now=now,
+    )[1]
 
 
 def _tell_refused(symbol: str, against: str) -> None:
@@ -157,7 +186,7 @@ def _price(symbol: str, snapshot: MarketSnapshot | None) -> Decimal:
     position = context.position_in(symbol, reported())
     if position is not None:
         return position.mark_price
-    return Trade.objects.get(symbol=symbol, status=Trade.Status.OPEN).entry_price
+    return Trade.objects.get(symbol=symbol, closed_at__isnull=True).entry_price
 
 
 # --- sending ----------------------------------------------------------------------------------------------------------
@@ -208,7 +237,7 @@ def _send(order_id: int) -> None:
 
 def send_what_is_left() -> None:
     """Send, or end, the closes that a dead process left behind."""
-    pending = Order.objects.filter(status=OrderStatus.PENDING, cycle__isnull=True)
+    pending = Order.objects.filter(ended_at__isnull=True, status=OrderStatus.PENDING, cycle__isnull=True)
     for order_id in pending.order_by("id").values_list("id", flat=True):
         with on_its_own("sending a close"):
             send(order_id)

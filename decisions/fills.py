@@ -15,15 +15,16 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Sum
 
-from decisions import alerts, executions, funding, orders, outbox
+from decisions import alerts, attribution, executions, funding, orders, outbox
+from decisions.booked import ENTRIES
 from decisions.clock import older_than, wall_now
-from decisions.executions import ENTRIES
 from decisions.messages import TradeFill
 from decisions.models import Fill, Order, OrderStatus
 from decisions.notices import publish
 from decisions.refusals import UNUSABLE, AlreadyBooked, CannotBook, OutOfTurn, refuse_future
 from journal import services as journal
 from journal.models import Trade
+from orchestrator_project.logs import also
 from risk import services as risk
 from risk.models import RiskState
 
@@ -48,12 +49,13 @@ def book_fill(message: TradeFill, *, last_try: bool = False) -> None:
         return
     trade, waits = None, False
     try:
-        trade = executions.book(message, order, last_try=last_try) if message.executed else None
+        trade = executions.book(state, message, order, last_try=last_try) if message.executed else None
     except OutOfTurn as error:
         if not last_try:
             raise
         waits = True
         _tell_out_of_turn(message, error)
+    also(trade=None if trade is None else trade.pk)
     _keep(message, order, trade, waits=waits)
     if order is None and message.decision_id is not None:
         _tell_unknown_order("WARN", message, "Kept; it is about no order of ours")
@@ -73,7 +75,7 @@ def _order_of(message: TradeFill) -> Order | None:
     """The order that a fill is about, None for an exit of the venue's own or an order that is not ours."""
     if message.client_order_id is None:
         return None
-    order = Order.objects.select_related("cycle").filter(client_order_id=message.client_order_id).first()
+    order = attribution.with_trade(Order.objects.filter(client_order_id=message.client_order_id)).first()
     if order is None:
         return None
     told = (message.symbol, message.pos_side, message.intent in ("reduce", "close"))
@@ -96,6 +98,8 @@ def _conclude(state: RiskState, message: TradeFill, order: Order | None, trade: 
         _update_order(order, message, trade)
     if trade is not None and message.intent in ENTRIES:
         funding.take_in(trade)
+    if trade is not None and trade.status == Trade.Status.CLOSED:
+        funding.give_back(trade)
     if trade is not None and (trade.status == Trade.Status.CLOSED or _may_have_reopened(message, trade)):
         publish(risk.on_trade_closed(state))
 
@@ -184,7 +188,7 @@ def _settle(fill_id: int, now: datetime) -> None:
     overdue, order = _overdue(fill, now), _order_of(message)
     if order is None and _names_an_order(message) and not overdue:
         return
-    trade = executions.book(message, order, last_try=overdue)
+    trade = executions.book(state, message, order, last_try=overdue)
     Fill.objects.filter(pk=fill.pk).update(waiting=None, order=order, trade=trade)
     if order is None and _names_an_order(message):
         _tell_unknown_order("CRITICAL", message, "Booked as what the venue did by itself")

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from decisions import outbox
-from decisions.executions import DIRECTION
+from decisions.booked import DIRECTION
 from decisions.messages import FundingPayment as FundingMessage
 from decisions.models import FundingPayment
 from decisions.notices import publish
@@ -44,6 +44,18 @@ def book(message: FundingMessage) -> None:
         publish(risk.on_trade_closed(state))
 
 
+def give_back(trade: Trade) -> None:
+    """Book elsewhere, or keep, the payments on a trade that turns out to have been over before they were due."""
+    if trade.closed_at is None:
+        return
+    for payment in FundingPayment.objects.filter(trade=trade, paid_at__gt=trade.closed_at + AFTER_THE_CLOSE):
+        journal.book_funding(trade, -payment.amount_usd)
+        due_on = _due_on(payment)
+        if due_on is not None:
+            journal.book_funding(due_on, payment.amount_usd)
+        FundingPayment.objects.filter(pk=payment.pk).update(trade=due_on)
+
+
 def take_in(trade: Trade) -> None:
     """Book the payments that were heard of before the entry that they were due on."""
     pos_side = "long" if trade.direction == Trade.Direction.LONG else "short"
@@ -57,7 +69,7 @@ def take_in(trade: Trade) -> None:
         FundingPayment.objects.filter(pk=payment.pk).update(trade=trade)
 
 
-def _due_on(message: FundingMessage) -> Trade | None:
+def _due_on(message: FundingMessage | FundingPayment) -> Trade | None:
     """The newest trade that was open when the payment was made."""
     same_side = Trade.objects.filter(symbol=message.symbol, direction=DIRECTION[message.pos_side])
     begun = same_side.filter(opened_at__lte=message.paid_at)

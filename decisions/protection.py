@@ -17,7 +17,7 @@ from django.db.models import QuerySet
 from decisions import alerts, closing, context, exposure, orders, outbox
 from decisions.clock import is_ahead, now_for_record, older_than, wall_now, younger
 from decisions.messages import Position, PositionUpdate
-from decisions.models import LIVE, Fill, Order, OrderKind, OrderStatus
+from decisions.models import Fill, Order, OrderKind, OrderStatus
 from journal.models import Trade
 from risk import services as risk
 from risk.models import RiskState
@@ -30,7 +30,7 @@ def compare_stops(message: PositionUpdate) -> None:
     """Take in what an update shows of our stops: one at the trade's price or closer confirms; none at all, or a looser
     one, undoes an earlier confirmation and is told. An update as of a time before the last entry knows nothing of it.
     """
-    for trade in Trade.objects.filter(status=Trade.Status.OPEN):
+    for trade in Trade.objects.filter(closed_at__isnull=True):
         position = context.position_in(trade.symbol, message.positions)
         if position is None or (position.pos_side == "long") != (trade.direction == Trade.Direction.LONG):
             continue
@@ -64,7 +64,7 @@ def _deadline() -> timedelta:
 
 
 def _open(trade: Trade) -> QuerySet[Trade]:
-    return Trade.objects.filter(pk=trade.pk, status=Trade.Status.OPEN)
+    return Trade.objects.filter(pk=trade.pk, closed_at__isnull=True)
 
 
 def _protects(position: Position, trade: Trade) -> bool:
@@ -77,7 +77,7 @@ def _protects(position: Position, trade: Trade) -> bool:
 
 
 def _overdue(now: datetime) -> list[Trade]:
-    unconfirmed = Trade.objects.filter(status=Trade.Status.OPEN, stop_confirmed_at__isnull=True).order_by("id")
+    unconfirmed = Trade.objects.filter(closed_at__isnull=True, stop_confirmed_at__isnull=True).order_by("id")
     return [trade for trade in unconfirmed if older_than(_unprotected_since(trade, now), _deadline(), now)]
 
 
@@ -144,7 +144,7 @@ def _tried_lately(trade: Trade) -> bool:
 
 def _still_filling(trade: Trade) -> bool:
     """Withdraw every entry of the instrument that may still fill. True while the venue's answer is waited for."""
-    live = Order.objects.filter(symbol=trade.symbol, reduce_only=False, status__in=LIVE)
+    live = Order.objects.filter(symbol=trade.symbol, reduce_only=False, ended_at__isnull=True)
     for order in live:
         if orders.surely_unsent(order):
             orders.end(order, OrderStatus.EXPIRED, "the position it adds to has no stop and is being closed")

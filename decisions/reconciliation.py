@@ -14,11 +14,11 @@ from django.conf import settings
 from django.db import transaction
 
 from decisions import fills, outbox, recent_fills, repairs
+from decisions.booked import DIRECTION
 from decisions.clock import older_than, out_of_date, wall_now
 from decisions.differences import Difference, Direction, Holding, compare
-from decisions.executions import DIRECTION
 from decisions.messages import Position, PositionUpdate, Recent, TradeFill
-from decisions.models import LIVE, Discrepancy, Fill, Order, PositionReport
+from decisions.models import Discrepancy, Fill, Order, PositionReport
 from decisions.refusals import UNUSABLE
 from journal.models import Trade
 from orchestrator_project.crash_points import reached
@@ -163,7 +163,7 @@ def _stood(row: Discrepancy) -> bool:
 
 
 def _patience(row: Discrepancy) -> timedelta:
-    if not Order.objects.filter(symbol=row.symbol, status__in=LIVE).exists():
+    if not Order.objects.filter(symbol=row.symbol, ended_at__isnull=True).exists():
         return PATIENCE
     return timedelta(seconds=settings.CONFIRM_TIMEOUT_SECONDS + settings.ORDER_TTL_MARKET_SECONDS)
 
@@ -173,7 +173,7 @@ def _patience(row: Discrepancy) -> timedelta:
 
 def _watched(report: PositionReport, positions: Sequence[Position], recent: Sequence[Recent]) -> list[Discrepancy]:
     """The differences that the report shows, each with the row that remembers since when; those gone are resolved."""
-    ours = map(_holding, Trade.objects.filter(status=Trade.Status.OPEN))
+    ours = map(_holding, Trade.objects.filter(closed_at__isnull=True))
     theirs = [Holding(symbol=each.symbol, direction=DIRECTION[each.pos_side], size=each.size) for each in positions]
     unclear = _known_to_us_only(report, recent) | _waited_for()
     differences = compare(ours, theirs, not_comparable=unclear)

@@ -3,11 +3,13 @@
 from datetime import datetime
 from decimal import Decimal
 
-from decisions import alerts, context, outbox
+from django.db.models import Max, QuerySet
+
+from decisions import alerts, context, executions, outbox
+from decisions.booked import DIRECTION, exited
 from decisions.clock import wall_now
-from decisions.executions import DIRECTION, exited
 from decisions.messages import MarketSnapshot, Position, PositionUpdate
-from decisions.models import Discrepancy, Fill, InstrumentBlock
+from decisions.models import LIVE, Discrepancy, Fill, InstrumentBlock, Order, OrderStatus
 from decisions.notices import publish
 from journal import services as journal
 from journal.models import Trade
@@ -74,13 +76,8 @@ def _find_its_trade(state: RiskState, row: Discrepancy, position: Position) -> D
 
 
 def _reopen(state: RiskState, row: Discrepancy, trade: Trade, position: Position) -> Done:
-    journal.reopen_trade(trade, position.size)
-    publish(risk.on_trade_closed(state))  # its closing parted the losses before it from those after it
-    done = f"trade {trade.pk} is open again"
+    done = executions.reopen(state, trade, position.size, _both(row))
     resolve(row, done)
-    outbox.record_alert(
-        "WARN", "reconciliation_reopened", f"The position of {row.symbol} is there after all", _both(row), done
-    )
     return done, False
 
 
@@ -93,16 +90,25 @@ def _adopt(row: Discrepancy, position: Position) -> Done:
     gone_through.update(waiting=None)
     terms = MarketSnapshot.model_validate(record.payload).instrument
     trade = journal.open_trade(_entry(position), _plan(position, terms.ct_val))
+    _unanswered_entries(trade, position.pos_side).update(trade=trade)
     _block(trade)
     done = f"adopted, {LEFT_TO_A_PERSON}"
     resolve(row, done)
     return done, True
 
 
+def _unanswered_entries(trade: Trade, pos_side: str) -> QuerySet[Order]:
+    """The entries of ours that the venue may have executed, of which we have not heard and which came after all that
+    we have: if it has, their contracts are in what was adopted, and their fills begin nothing."""
+    entries = Order.objects.filter(symbol=trade.symbol, pos_side=pos_side, reduce_only=False)
+    last = entries.filter(trade__isnull=False).aggregate(last=Max("pk"))["last"] or 0
+    return entries.filter(pk__gt=last, status__in=(*LIVE, OrderStatus.EXPIRED))
+
+
 def block_what_is_not_ours() -> list[Trade]:
     """Block the instruments of open trades that no decision of ours began, once for each trade. Returns those trades
     that were not blocked before."""
-    not_ours = Trade.objects.filter(status=Trade.Status.OPEN, origin=Trade.Origin.RECONCILED).order_by("id")
+    not_ours = Trade.objects.filter(closed_at__isnull=True, origin=Trade.Origin.RECONCILED).order_by("id")
     return [trade for trade in not_ours if _block(trade)]
 
 

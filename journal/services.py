@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import F
 
 from journal import cost_basis
 from journal.cost_basis import Execution as Execution  # what callers hand over, as `EntryPlan` is
@@ -153,6 +154,14 @@ def enlarge_trade(
     return trade
 
 
+def explain_entry(trade: Trade, execution: Execution) -> None:
+    """Book an entry whose contracts an adopted trade has already: nothing but its fee is new."""
+    trade.fees_usd += execution.fee_usd
+    if trade.status == Trade.Status.CLOSED and trade.pnl_usd is not None:
+        _set_net_result(trade)
+    trade.save()
+
+
 def shrink_trade(
     trade: Trade,
     execution: Execution,
@@ -239,13 +248,18 @@ def _close(trade: Trade, last: Execution, indicators: Indicators) -> None:
 
 
 def _keep_open(trade: Trade) -> None:
-    """Undo a closing that was none: an entry of the position was still to be heard of."""
+    """Undo a closing that was none: an entry of the position was still to be heard of. Where the next position has
+    been opened since, its end is still to be heard of as well."""
     if trade.status == Trade.Status.OPEN:
         return
-    if Trade.objects.filter(symbol=trade.symbol, status=Trade.Status.OPEN).exists():
-        raise ImpossibleExecution(f"{trade} was not closed completely, and another trade is open")
-    trade.status, trade.closed_at, trade.duration_seconds = Trade.Status.OPEN, None, None
     trade.exit_reason, trade.indicators_exit, trade.pnl_usd, trade.pnl_pct = "", None, None, None
+    other = Trade.objects.filter(symbol=trade.symbol, closed_at__isnull=True).first()
+    if other is None:
+        trade.status, trade.closed_at, trade.duration_seconds = Trade.Status.OPEN, None, None
+    elif other.opened_at >= trade.opened_at:
+        _end_unknown(trade, other.opened_at)
+    else:
+        raise ImpossibleExecution(f"{trade} was not closed completely, and another trade is open")
 
 
 def _set_net_result(trade: Trade) -> None:
@@ -255,6 +269,9 @@ def _set_net_result(trade: Trade) -> None:
 
 # --- trades that reconciliation mends ---------------------------------------------------------------------------------
 
+NEWEST_FIRST = (F("opened_at").desc(), F("closed_at").desc(nulls_first=True), F("id").desc())
+"""The positions of an instrument, backwards; of two that began in one moment the first has ended in it."""
+
 RECONCILED_EXIT = "reconciled"
 """The exit reason of a trade whose position is gone and whose exit nobody has told us."""
 
@@ -262,18 +279,22 @@ RECONCILED_EXIT = "reconciled"
 def close_unknown(trade: Trade, at: datetime) -> None:
     """Close a trade whose exit is not known: its result is null, and what was booked of it so far stays. An exit that
     turns up later is booked as any, and with the last contract the result is known."""
+    _end_unknown(trade, at)
+    trade.save()
+    transaction.on_commit(lambda: trade_closed.send_robust(sender=Trade, trade_id=trade.pk))
+
+
+def _end_unknown(trade: Trade, at: datetime) -> None:
     trade.status, trade.open_size = Trade.Status.CLOSED, Decimal(0)
     trade.closed_at = max(at, trade.opened_at)
     trade.duration_seconds = int((trade.closed_at - trade.opened_at).total_seconds())
     trade.exit_reason = RECONCILED_EXIT
-    trade.save()
-    transaction.on_commit(lambda: trade_closed.send_robust(sender=Trade, trade_id=trade.pk))
 
 
 def closed_unknown(symbol: str, direction: str, at: datetime | None = None) -> Trade | None:
     """The newest trade of an instrument, if it is on this side and was closed without its exit. For a time `at` before
     that it is the one of that time."""
-    trades = Trade.objects.filter(symbol=symbol).order_by("-opened_at", "-id")
+    trades = Trade.objects.filter(symbol=symbol).order_by(*NEWEST_FIRST)
     newest = trades.first()
     if newest is not None and at is not None and at < newest.opened_at:
         newest = trades.filter(opened_at__lte=at, closed_at__gte=at).first()

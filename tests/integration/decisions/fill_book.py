@@ -1,9 +1,11 @@
-"""What the venue may do with one position, and what may befall the messages about it, as hypothesis makes it up.
+"""What the venue may do with a position or two in a row, and what may befall the messages about them, as hypothesis
+makes it up.
 
-A course is an opening in parts, additions, reductions, funding, an end by an order of ours, by the venue, or none. An
-interleaving is how its messages reach us: each delayed by some places, some never, some twice; between them position
-updates that tell of what had happened up to then, and rounds over what waits. One that comes out of turn is delivered
-again as the consumer does it, to the last try.
+A course is an opening in parts, additions, reductions, funding, an end by an order of ours, by the venue, or none. Of
+two the second begins when the first has ended, on the same side or the other. An interleaving is how the messages reach
+us: each delayed by some places, some never, some twice; between them position updates that tell of what had happened up
+to then, and rounds over what waits. One that comes out of turn is delivered again as the consumer does it, to the last
+try. Our orders are written when they are first heard of, or all before.
 """
 
 import heapq
@@ -15,7 +17,6 @@ from itertools import count
 from typing import Any, Literal
 
 from django.db import transaction
-from django.db.models import Sum
 from hypothesis import strategies as st
 
 from decisions import fills, funding, recent_fills
@@ -41,8 +42,10 @@ from tests.integration.decisions.build import (
 D = Decimal
 STEP = D("0.0001")
 MOST_MESSAGES = 8
-"""From so many on nothing is added to a course but its end."""
+"""From so many on nothing is added to a position's course but its end."""
 Message = TradeFill | FundingPayment
+Kind = Literal["message", "update", "round", "late round"]
+BETWEEN: tuple[Kind, ...] = ("update", "update", "round", "late round")
 
 
 # --- what the venue does ----------------------------------------------------------------------------------------------
@@ -91,13 +94,25 @@ class Course:
 
 PRICES = st.integers(19_000, 21_000)
 MINUTES = st.sampled_from([0, 1, 1, 7])
+LATER = st.sampled_from([1, 1, 7])
 PAYMENTS = st.sampled_from(["-0.05", "0.00025", "-0.1"])
+SIDES = st.sampled_from(["long", "short"])
 
 
 @st.composite
-def courses(draw: st.DrawFn) -> Course:
+def courses(draw: st.DrawFn) -> list[Course]:
+    """What happens to one position, or to two in a row."""
+    if draw(st.booleans()):
+        return [_course(draw, draw(st.sampled_from(["CLOSE", "VENUE", "VENUE", "NONE"])))]
+    first = _course(draw, draw(st.sampled_from(["CLOSE", "VENUE"])))
+    second = _course(draw, draw(st.sampled_from(["CLOSE", "VENUE", "NONE"])))
+    _tell_apart(draw, first, second)
+    return [first, second]
+
+
+def _course(draw: st.DrawFn, end: str) -> Course:
     """A side, and what happens to the position."""
-    course = Course(draw(st.sampled_from(["long", "short"])), [_order(draw, "OPEN", draw(st.integers(1, 6)))])
+    course = Course(draw(SIDES), [_order(draw, "OPEN", draw(st.integers(1, 6)))])
     held = sum(part.size for part in course.steps[0].parts)
     for kind in draw(st.lists(st.sampled_from(["ADD", "ADD", "REDUCE", "FUNDING", "VENUE_REDUCES"]), max_size=4)):
         if course.messages >= MOST_MESSAGES or (held < 2 and "REDUCE" in kind):
@@ -108,8 +123,18 @@ def courses(draw: st.DrawFn) -> Course:
         step = _order(draw, kind, draw(st.integers(1, 6 if kind == "ADD" else held - 1)))
         held += sum(part.size for part in step.parts) * (1 if kind == "ADD" else -1)
         course.steps.append(step)
-    course.steps += _end(draw, held, draw(st.sampled_from(["CLOSE", "VENUE", "VENUE", "NONE"])))
+    course.steps += _end(draw, held, end)
     return course
+
+
+def _tell_apart(draw: st.DrawFn, first: Course, second: Course) -> None:
+    """What names no order is told apart by its time alone: into the moment in which the second position begins falls no
+    payment, and none of the venue's exits from that position."""
+    if any(step.kind == "FUNDING" for step in (*first.steps, *second.steps)):
+        second.steps[0].parts[0].minutes = draw(LATER)
+    for step in second.steps[1:]:
+        if step.kind.startswith("VENUE"):
+            step.parts[0].minutes = max(step.parts[0].minutes, 1)
 
 
 def _order(draw: st.DrawFn, kind: str, size: int) -> Step:
@@ -144,15 +169,27 @@ def _end(draw: st.DrawFn, held: int, by: str) -> list[Step]:
 
 
 class Telling:
-    """A course as the venue tells it: our orders, and its messages as they happened."""
+    """Courses as the venue tells them: our orders, and its messages as they happened."""
 
-    def __init__(self, course: Course) -> None:
-        self.side = course.side
+    def __init__(self, positions: Sequence[Course]) -> None:
         self.at, self.held, self.cost = NOON, D(0), D(0)
-        self.orders: list[Order] = []
+        self.orders: dict[int, Order] = {}
+        """By the place of the first message that tells of it."""
         self.messages: list[Message] = []
-        for number, step in enumerate(course.steps):
-            self._tell(step, number)
+        self.ends: list[int] = []
+        """For each position the place after its last message."""
+        numbers = count()
+        for course in positions:
+            self.side = course.side
+            for step in course.steps:
+                self._tell(step, next(numbers))
+            self.ends.append(len(self.messages))
+        Order.objects.all().delete()
+
+    def write_orders(self, place: int) -> None:
+        """Write the orders that the first so many messages tell of, where they are not yet."""
+        due = [order for first, order in self.orders.items() if first < place]
+        Order.objects.bulk_create(due, ignore_conflicts=True)
 
     def _tell(self, step: Step, number: int) -> None:
         if step.kind == "FUNDING":
@@ -169,14 +206,14 @@ class Telling:
         """No two orders have anything in common that a trade takes from them."""
         action = f"OPEN_{self.side.upper()}" if step.kind == "OPEN" else step.kind
         size = sum(part.size for part in step.parts) + step.left_over
-        decision = {"strategy_used": f"strategy {number}", "confidence": number / 10, "reasoning": f"reason {number}"}
+        decision = {"strategy_used": f"strategy {number}", "confidence": number / 20, "reasoning": f"reason {number}"}
         order = sent_order(
             action, str(size), pos_side=self.side, leverage=D(1 + number), size_pct=D(1 + number) / 100,
             stop_loss=D(18_000 + number) if step.enters else None,
             take_profit=D(22_000 + number) if step.enters else None,
             cycle_changes={"state": State.DONE, "outcome": Outcome.TRADED, "finished_at": NOON, "decision": decision},
         )  # fmt: skip
-        self.orders.append(order)
+        self.orders[len(self.messages)] = order
         return order
 
     def _tell_order(self, order: Order, step: Step) -> None:
@@ -228,33 +265,43 @@ class Event:
 
     due: int
     number: int
-    kind: Literal["message", "update", "round", "late round"] = field(compare=False)
+    kind: Kind = field(compare=False)
     place: int = field(default=0, compare=False)
     delivery: int = field(default=1, compare=False)
 
 
+@dataclass
+class Hearing:
+    """How the messages come in. `foreseen`: all orders are written before."""
+
+    events: list[Event]
+    foreseen: bool
+
+
 @st.composite
-def histories(draw: st.DrawFn) -> tuple[Course, list[Event]]:
-    """A course, and how its messages come in."""
-    course = draw(courses())
+def histories(draw: st.DrawFn) -> tuple[list[Course], Hearing]:
+    """The courses, and how we hear of them."""
+    positions = draw(courses())
+    messages = sum(course.messages for course in positions)
     numbers, copies, delays = count(), st.sampled_from([0, 1, 1, 1, 2]), st.sampled_from([0, 0, 1, 2, 4, 7])
     events = [
         Event(place + draw(delays), next(numbers), "message", place)
-        for place in range(course.messages)
+        for place in range(messages)
         for _ in range(draw(copies))
     ]
-    moments = st.integers(0, course.messages + 7)
-    for kind in draw(st.lists(st.sampled_from(["update", "update", "round", "late round"]), max_size=3)):
-        events.append(Event(draw(moments), next(numbers), kind, draw(st.integers(1, course.messages))))
-    return course, events
+    moments = st.integers(0, messages + 7)
+    for kind in draw(st.lists(st.sampled_from(BETWEEN), max_size=3)):
+        events.append(Event(draw(moments), next(numbers), kind, draw(st.integers(1, messages))))
+    return positions, Hearing(events, draw(st.booleans()))
 
 
-def hear(messages: Sequence[Message], events: Sequence[Event]) -> None:
-    """All of it in turn, and in the end an update that tells everything."""
-    coming, numbers = list(events), count(len(events))
+def hear(told: Telling, hearing: Hearing) -> None:
+    """All of it in turn, and in the end updates that tell everything."""
+    messages, coming, numbers = told.messages, list(hearing.events), count(len(hearing.events))
     heapq.heapify(coming)
     while coming:
         event = heapq.heappop(coming)
+        told.write_orders(len(messages) if hearing.foreseen else event.place + 1)
         if event.kind == "message":
             again = not _delivered(messages[event.place], last_try=event.delivery >= MOST_DELIVERIES)
             if again:
@@ -264,8 +311,9 @@ def hear(messages: Sequence[Message], events: Sequence[Event]) -> None:
             _update(messages[: event.place])
         else:
             fills.settle_waiting(datetime.now(UTC) + timedelta(hours=event.kind == "late round"))
-    for _ in range(2):
-        _update(messages)
+    told.write_orders(len(messages))
+    for last_try in (False, False, True, True):
+        _update(messages, last_try=last_try)
         fills.settle_waiting(datetime.now(UTC))
 
 
@@ -288,8 +336,8 @@ def _book(message: Message, *, last_try: bool = False) -> None:
 
 
 @transaction.atomic
-def _update(messages: Sequence[Message]) -> None:
-    recent_fills.book(recent_fills.not_booked(messages))
+def _update(messages: Sequence[Message], *, last_try: bool = False) -> None:
+    recent_fills.book(recent_fills.not_booked(messages), last_try=last_try)
 
 
 # --- what became of it ------------------------------------------------------------------------------------------------
@@ -306,24 +354,26 @@ def _snapshot(minute: int) -> MarketRecord:
     return MarketRecord(symbol=BTC, at=at, price=20_000, payload=snapshot_payload(BTC, at, indicators=frames))
 
 
-def in_order_and_as_heard(course: Course, events: Sequence[Event]) -> None:
-    """Book a course as it happened and check its sums, then as it was heard of, and compare. Leaves nothing behind."""
+def in_order_and_as_heard(positions: Sequence[Course], hearing: Hearing) -> None:
+    """Book the courses as they happened and check their sums, then as they were heard of, and compare. Leaves nothing
+    behind."""
     with transaction.atomic():
-        told = Telling(course)
+        told = Telling(positions)
         with transaction.atomic():
-            for message in told.messages:
+            for place, message in enumerate(told.messages, 1):
+                told.write_orders(place)
                 _book(message)
             ordered = record()
-            check_sums(told.messages)
+            check_sums(told)
             transaction.set_rollback(True)
-        hear(told.messages, events)
+        hear(told, hearing)
         assert record() == ordered
         transaction.set_rollback(True)
 
 
 def record() -> dict[str, Any]:
     """All that follows from the venue's word: trades, orders, and what was booked on which trade."""
-    trades = list(Trade.objects.order_by("opened_at", "id"))
+    trades = list(Trade.objects.order_by("opened_at", "decision_id"))
     places: dict[int | None, int] = {trade.pk: place for place, trade in enumerate(trades)}
     booked = Fill.objects.values_list("fill_id", "trade_id", "waiting")
     paid = BookedPayment.objects.values_list("funding_id", "trade_id")
@@ -344,19 +394,26 @@ def _figures(trade: Trade) -> dict[str, Any]:
     return figures | {"stop_confirmed": trade.stop_confirmed_at is not None}
 
 
-def check_sums(messages: Sequence[Message]) -> None:
-    """The one trade has what its messages add up to."""
+def check_sums(told: Telling) -> None:
+    """Each trade has what the messages about its position add up to."""
+    trades = Trade.objects.order_by("id")
+    for trade, begin, end in zip(trades, [0, *told.ends], told.ends, strict=False):
+        _check_sums(trade, told.messages[begin:end])
+    assert len(trades) == len(told.ends)
+
+
+def _check_sums(trade: Trade, messages: Sequence[Message]) -> None:
     executed = [each for each in messages if isinstance(each, TradeFill) and each.executed]
     entries = [each for each in executed if each.pnl_usd is None]
     entered = sum((each.fill_size or D(0) for each in entries), D(0))
     value = sum(((each.fill_price or D(0)) * (each.fill_size or D(0)) for each in entries), D(0)) / 100
     left = entered - sum((each.fill_size or D(0) for each in executed if each not in entries), D(0))
-    trade = Trade.objects.get()
     assert (trade.size, trade.open_size, trade.entry_value) == (entered, left, value)
     assert trade.entry_price == (value * 100 / entered).quantize(D("0.00000001"))
     assert trade.gross_pnl_usd == sum((each.pnl_usd or D(0) for each in executed), D(0))
     assert trade.fees_usd == len(executed) * D("0.10005").quantize(STEP)
-    assert trade.funding_usd == (BookedPayment.objects.aggregate(total=Sum("amount_usd"))["total"] or 0)
+    paid = [each.amount_usd.quantize(STEP) for each in messages if isinstance(each, FundingPayment)]
+    assert trade.funding_usd == sum(paid, D(0))
     assert trade.status == ("open" if left else "closed")
     if not left:
         assert trade.pnl_usd == trade.gross_pnl_usd - trade.fees_usd + trade.funding_usd

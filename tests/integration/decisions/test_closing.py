@@ -26,6 +26,7 @@ from tests.integration.decisions.build import (
     sent_order,
 )
 from tests.integration.decisions.scene import ETH, account, at_once, later, sent_orders, venue_says, world
+from tests.integration.rewriting import rewriting_the_record
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("ready")]
 D = Decimal
@@ -67,7 +68,8 @@ def grows_old(*orders: Order, seconds: float = 31) -> None:
             if getattr(order, name) is not None
         }
         Order.objects.filter(pk=order.pk).update(**moments)
-    RiskAction.objects.update(created_at=datetime.now(UTC) - timedelta(minutes=30))
+    with rewriting_the_record():
+        RiskAction.objects.update(created_at=datetime.now(UTC) - timedelta(minutes=30))
 
 
 # --- the orders -------------------------------------------------------------------------------------------------------
@@ -259,7 +261,7 @@ def test_once_closed_nothing_more_is_sent(commits: Commits) -> None:
         if order.symbol == BTC:
             venue_says(order, "filled", **changes)
         else:  # a position that our record never had: its exit has no trade to be booked on
-            Order.objects.filter(pk=order.pk).update(status=OrderStatus.FILLED)
+            Order.objects.filter(pk=order.pk).update(status=OrderStatus.FILLED, ended_at=NOON)
     grows_old(*closes())
     sweep(commits)  # the venue's report still shows both
     assert len(closes()) == 2
@@ -472,7 +474,8 @@ def test_a_close_all_goes_on_after_a_step_of_the_clock(commits: Commits, step: f
     venue_says(closes()[0], "rejected", reject_reason="busy")
     stamp = datetime.now(UTC) - timedelta(seconds=step)
     Order.objects.update(created_at=stamp)
-    RiskAction.objects.update(created_at=stamp)
+    with rewriting_the_record():
+        RiskAction.objects.update(created_at=stamp)
     for _ in range(3):
         sweep(commits)
     assert [order.status for order in closes()] == [OrderStatus.REJECTED, OrderStatus.SENT]
@@ -486,7 +489,8 @@ def test_of_a_close_all_of_before_the_clock_was_set_back_a_close_of_after_it_is_
     world(NOON, position_payload())
     with commits():
         close_all()
-    RiskAction.objects.update(created_at=datetime.now(UTC) + timedelta(hours=1))
+    with rewriting_the_record():
+        RiskAction.objects.update(created_at=datetime.now(UTC) + timedelta(hours=1))
     venue_says(closes()[0], "rejected", reject_reason="busy")
     sweep(commits)
     assert len(closes()) == 1

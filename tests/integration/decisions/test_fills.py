@@ -157,6 +157,25 @@ def test_a_further_part_of_an_addition_leaves_its_confirmed_stop_confirmed() -> 
     assert Trade.objects.get().stop_confirmed_at is not None
 
 
+def test_a_fill_takes_few_statements(django_assert_num_queries: Any) -> None:
+    MarketRecord.objects.create(symbol=BTC, at=NOON, price=20000, payload=snapshot_payload())
+    opening = sent_order(size="3", cycle_changes=OVER)
+    part = {"status": "partially_filled", "fill_size": "1"}
+    book(opening, **part, cumulative_size="1")
+    for order, statements, told in (
+        (lambda: opening, 8, part | {"cumulative_size": "2", "filled_at": at(1)}),
+        (lambda: opening, 10, {"fill_size": "1", "filled_at": at(2)}),
+        (lambda: sent_order("ADD", size="1", cycle_changes=OVER), 11, {"filled_at": at(3)}),
+        (lambda: sent_order("REDUCE", size="1", cycle_changes=OVER), 10, {"filled_at": at(4), "pnl_usd": "0"}),
+        (lambda: None, 11, EXIT | {"fill_size": "3", "filled_at": at(5), "pnl_usd": "0"}),
+        (lambda: sent_order(cycle_changes=OVER), 12, {"filled_at": at(6)}),
+        (lambda: sent_order("CLOSE", cycle_changes=OVER), 14, {"filled_at": at(7), "pnl_usd": "0"}),
+    ):
+        message = TradeFill.model_validate(fill_payload(order(), **told))
+        with transaction.atomic(), django_assert_num_queries(statements):
+            fills.book_fill(message)
+
+
 # --- exits ------------------------------------------------------------------------------------------------------------
 
 
@@ -722,6 +741,22 @@ def test_the_addition_to_an_earlier_position_is_found_while_another_trade_is_ope
     book(sent_order(), filled_at=at(20))
     book(addition, fee_usd="0.1", filled_at=at(5))
     assert [(each.status, each.size) for each in Trade.objects.order_by("opened_at")] == [("closed", 3), ("open", 2)]
+
+
+def test_an_entry_found_after_the_next_position_has_begun_leaves_a_result_to_be_known_by_the_missing_exit() -> None:
+    order = sent_order(size="2", cycle_changes=OVER)
+    book(order, fill_size="1", status="partially_filled", cumulative_size="1")
+    reduced = EXIT | {"intent": "reduce", "fill_price": "20100", "exit_reason": "manual"}
+    book_at_last(**reduced, fill_size="1", pnl_usd="1", filled_at=at(5))
+    book(sent_order(), filled_at=at(20))
+    book(order, fill_size="1", cumulative_size="2", filled_at=at(1))
+    first, second = Trade.objects.order_by("opened_at")
+    assert (first.status, first.size, first.pnl_usd, second.size) == ("closed", 2, None, 2)
+    assert "another position has been opened since" in alerts("reconciliation_trade_without_position")[0]
+    book_exit(fill_size="1", fill_price="20100", pnl_usd="1", exit_reason="stop_loss", filled_at=at(9))
+    first.refresh_from_db()
+    assert (first.gross_pnl_usd, first.pnl_usd, first.exit_reason) == (2, D("1.2"), "stop_loss")
+    assert first.closed_at == NOON + timedelta(minutes=9)
 
 
 def test_an_order_that_is_filled_beyond_its_size_reserves_nothing() -> None:

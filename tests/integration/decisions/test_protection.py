@@ -18,7 +18,7 @@ from journal.models import Trade
 from orchestrator_project import streams
 from risk import gate
 from risk import services as risk
-from risk.models import Verdict
+from risk.models import RiskRejection, Verdict
 from tests.integration.decisions.build import BTC, NOON, alerts, book, end_of, position_payload, sent_order
 from tests.integration.decisions.scene import ETH, account, at_once, bar, later, sent_orders, venue_says
 
@@ -321,7 +321,7 @@ def test_a_close_that_was_never_sent_ends_and_is_tried_again(commits: Commits) -
     assert [order.status for order in closes()] == [OrderStatus.EXPIRED, OrderStatus.SENT]
 
 
-def test_a_close_that_the_gate_refuses_is_told_once_a_minute_for_each_instrument() -> None:
+def test_a_close_that_the_gate_refuses_is_recorded_and_told_once_a_minute_for_each_instrument() -> None:
     opened()
     endless = gate.Position(
         symbol=BTC, direction="LONG", size=D("NaN"), notional_usd=D(400), stop_loss=None, take_profit=None
@@ -332,10 +332,24 @@ def test_a_close_that_the_gate_refuses_is_told_once_a_minute_for_each_instrument
             assert closing.close(risk.lock_state(), position, OrderKind.PROTECTION, "no stop", NOON) is None
     told = OutboxMessage.objects.filter(category="close_refused")
     assert sorted(row.metadata["symbol"] for row in told) == [BTC, ETH]
+    assert sorted(Verdict.objects.values_list("symbol", flat=True)) == [BTC, ETH]
+    assert RiskRejection.objects.count() == 2
     told.update(created_at=datetime.now(UTC) - timedelta(seconds=61))
     with transaction.atomic():
         closing.close(risk.lock_state(), endless, OrderKind.PROTECTION, "no stop", NOON)
-    assert len(alerts("close_refused")) == 3
+    assert len(alerts("close_refused")) == RiskRejection.objects.count() == 3
+
+
+def test_a_close_that_was_refused_a_moment_ago_goes_out_once_the_gate_approves() -> None:
+    opened()
+    right = gate.Position(
+        symbol=BTC, direction="LONG", size=D(2), notional_usd=D(400), stop_loss=None, take_profit=None
+    )
+    for position in (replace(right, size=D("NaN")), right):
+        with transaction.atomic():
+            order = closing.close(risk.lock_state(), position, OrderKind.PROTECTION, "no stop", NOON)
+    assert order is not None
+    assert list(Verdict.objects.order_by("id").values_list("approved", flat=True)) == [False, True]
 
 
 # --- what may still fill ----------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from decisions.models import (
     OutboxMessage,
     Outcome,
     PositionReport,
+    State,
 )
 from decisions.reconciliation import PATIENCE, Finding, NoReport, reconcile
 from journal.models import Trade
@@ -46,6 +47,7 @@ from tests.integration.decisions.scene import ETH, at_once, bar, command, tick
 pytestmark = pytest.mark.django_db
 D = Decimal
 TOLD = datetime.now(UTC) - timedelta(minutes=2)
+OVER = {"state": State.DONE, "outcome": Outcome.TRADED, "finished_at": NOON}
 LATER = NOON + timedelta(minutes=30)
 """Long after the fills of these tests, which are of noon."""
 
@@ -275,6 +277,61 @@ def test_what_an_adopted_position_went_through_before_is_not_booked_on_it_again(
     assert Fill.objects.get().trade is None
 
 
+def adopted_with(order: Order) -> Trade:
+    """The venue has executed the order and nobody has told us, until the position is adopted."""
+    bar(LATER)
+    Order.objects.filter(pk=order.pk).update(status=OrderStatus.EXPIRED, ended_at=datetime.now(UTC))
+    stood(position_payload())
+    return the(Trade)
+
+
+def test_a_fill_of_our_own_that_comes_after_its_position_was_adopted_is_part_of_that() -> None:
+    order = sent_order()
+    trade = adopted_with(order)
+    book(order)
+    trade.refresh_from_db()
+    assert (trade.size, trade.open_size, trade.entry_value, trade.fees_usd) == (2, 2, 400, D("0.2"))
+    assert (trade.origin, trade.stop_loss) == ("reconciled", 19800)
+    order.refresh_from_db()
+    assert (order.trade, order.status) == (trade, OrderStatus.FILLED)
+    book(side="sell", intent="close", pnl_usd="2", fill_price="20100", filled_at="2022-11-20T12:40:00Z")
+    assert (the(Trade).status, the(Trade).pnl_usd) == ("closed", D("1.6"))
+    assert not alerts("pnl_difference")
+
+
+def test_a_fill_of_our_own_that_comes_after_its_adopted_position_has_ended_begins_no_trade() -> None:
+    order = sent_order()
+    adopted_with(order)
+    book(side="sell", intent="close", pnl_usd="2", fill_price="20100", filled_at="2022-11-20T12:40:00Z")
+    book(order)
+    assert (the(Trade).status, the(Trade).pnl_usd, the(Trade).size) == ("closed", D("1.6"), 2)
+    assert reconcile(LATER) == []
+
+
+def test_a_close_of_ours_ends_a_position_that_was_adopted_after_one_of_ours() -> None:
+    book(sent_order(cycle_changes=OVER), filled_at="2022-11-20T11:00:00Z")
+    book(side="sell", intent="close", pnl_usd="0", filled_at="2022-11-20T11:30:00Z")
+    bar(LATER)
+    Order.objects.filter(pk=sent_order(cycle_changes=OVER).pk).update(
+        status=OrderStatus.EXPIRED, ended_at=datetime.now(UTC)
+    )
+    stood(position_payload())
+    book(sent_order("CLOSE", cycle_changes=OVER), pnl_usd="2", fill_price="20100", filled_at="2022-11-20T12:40:00Z")
+    assert [(trade.origin, trade.gross_pnl_usd) for trade in Trade.objects.filter(status="closed").order_by("id")] == [
+        ("decision", 0), ("reconciled", 2)]  # fmt: skip
+
+
+@pytest.mark.parametrize("later_first", [False, True])
+def test_what_the_order_of_an_adopted_position_executes_besides_adds_to_it(later_first: bool) -> None:
+    order = sent_order(size="5")
+    adopted_with(order)
+    known = {"fill_size": "2", "cumulative_size": "2", "status": "partially_filled"}
+    besides = {"fill_size": "3", "cumulative_size": "5", "filled_at": "2022-11-20T12:31:00Z"}
+    for part in (besides, known) if later_first else (known, besides):
+        book(order, **part)
+    assert (the(Trade).size, the(Trade).open_size, the(Trade).fees_usd) == (5, 5, D("0.4"))
+
+
 def test_what_waits_on_the_other_side_of_an_adopted_position_goes_on_waiting() -> None:
     bar(LATER)
     for side, pos_side in (("buy", "long"), ("sell", "short")):
@@ -431,6 +488,19 @@ def test_an_addition_to_a_trade_that_was_given_up_opens_it_again() -> None:
     assert (trade.status, trade.size, trade.open_size, trade.exit_reason) == ("open", 3, 3, "")
     book(side="sell", intent="close", fill_size="3", pnl_usd="10", filled_at="2022-11-20T12:40:00Z")
     assert (the(Trade).status, the(Trade).gross_pnl_usd) == ("closed", D("10"))
+
+
+def test_an_addition_to_a_trade_that_was_given_up_counts_the_losses_anew() -> None:
+    bar(LATER)
+    for minute in (0, 2):
+        book(filled_at=f"2022-11-20T11:0{minute}:00Z")
+        loss = {"pnl_usd": "-5", "exit_reason": "stop_loss", "filled_at": f"2022-11-20T11:0{minute + 1}:00Z"}
+        book(side="sell", intent="close", **loss)
+    book(sent_order())
+    stood()
+    assert the(RiskState).loss_streak == 0
+    book(sent_order(action="ADD"), intent="add", fill_size="1", cumulative_size="1", filled_at="2022-11-20T12:31:00Z")
+    assert the(RiskState).loss_streak == 2
 
 
 def test_an_unknown_result_ends_the_count_of_losses() -> None:
