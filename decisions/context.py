@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import cast
 
 from django.conf import settings
-from django.db.models import F, Q, Subquery, Sum, Value
+from django.db.models import Case, F, Q, Subquery, Sum, Value, When
 from django.db.models.functions import Coalesce
 
 from decisions import calendar
@@ -38,10 +38,17 @@ FETCHED_TRADES = 20
 def newest_snapshot(symbol: str) -> MarketRecord | None:
     """The newest snapshot of an instrument: one index look-up, however many instruments share the stream. Live, one
     from before our clock was set back counts only while there is no other."""
-    known = MarketRecord.objects.filter(symbol=symbol).order_by("-at")
     if settings.SANDBOX:
-        return known.first()
-    return known.filter(at__lte=wall_now() + AHEAD).first() or known.first()
+        return _newest_snapshot(symbol)
+    return _newest_snapshot(symbol, at__lte=wall_now() + AHEAD) or _newest_snapshot(symbol)
+
+
+def _newest_snapshot(symbol: str, **conditions: datetime) -> MarketRecord | None:
+    """In the order of instrument and time, which one index alone has. By the time alone Postgres would go back through
+    everybody's snapshots, past all of them for an instrument that has none."""
+    up_to = MarketRecord.objects.filter(symbol__lte=symbol, **conditions).order_by("-symbol", "-at")
+    newest = up_to.first()
+    return newest if newest is not None and newest.symbol == symbol else None
 
 
 def snapshot_of(cycle: DecisionCycle) -> MarketSnapshot:
@@ -57,7 +64,7 @@ def position_report() -> PositionUpdate | None:
 
 def open_trade_of(symbol: str) -> Trade | None:
     """Our open trade in an instrument."""
-    return Trade.objects.filter(symbol=symbol, status=Trade.Status.OPEN).first()
+    return Trade.objects.filter(symbol=symbol, closed_at__isnull=True).first()
 
 
 def position_in(symbol: str, positions: Sequence[Position]) -> Position | None:
@@ -81,7 +88,7 @@ def instrument_trouble(symbol: str) -> str | None:
     if block is not None:
         return block.reason
     order = (
-        Order.objects.filter(symbol=symbol)
+        Order.objects.filter(symbol=symbol, ended_at__isnull=True)
         .filter(status__in=[OrderStatus.UNKNOWN, OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED])
         .first()
     )
@@ -128,12 +135,13 @@ def news_at(now: datetime) -> str | None:
 
 def alerts_since_last_cycle(cycle: DecisionCycle) -> list[MarketAlert]:
     """The instrument's market alerts since its last cycle began; one that was over at once looked at none."""
-    before = (
-        DecisionCycle.objects.filter(instrument=cycle.instrument, slot_at__lt=cycle.slot_at)
+    before = (  # in the order of one index, as the newest snapshot is found: the first may be another instrument's
+        DecisionCycle.objects.filter(instrument__lte=cycle.instrument, slot_at__lt=cycle.slot_at)
         .exclude(outcome=Outcome.PREVIOUS_STILL_RUNNING)
-        .order_by("-slot_at")
+        .order_by("-instrument", "-slot_at")
+        .values(began=Case(When(instrument=cycle.instrument, then=F("created_at"))))
     )
-    began = Coalesce(Subquery(before.values("created_at")[:1]), Value(datetime.min.replace(tzinfo=UTC)))
+    began = Coalesce(Subquery(before[:1]), Value(datetime.min.replace(tzinfo=UTC)))
     alerts = MarketAlertRecord.objects.filter(symbol=cycle.instrument, received_at__gt=began)
     return [
         MarketAlert(symbol=row.symbol, kind=row.kind, severity=row.severity, detail=row.detail, value=row.value)

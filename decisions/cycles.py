@@ -84,7 +84,8 @@ def create(instruments: Sequence[str], slot_at: datetime) -> list[DecisionCycle]
 
     An instrument whose last cycle is still open gets one that is over already, for the record.
     """
-    rows = DecisionCycle.objects.filter(Q(slot_at=slot_at) | ~Q(state=State.DONE)).values_list("instrument", "slot_at")
+    found = DecisionCycle.objects.filter(Q(slot_at=slot_at) | Q(finished_at__isnull=True))
+    rows = found.values_list("instrument", "slot_at")
     known = {instrument for instrument, slot in rows if slot == slot_at}
     running = {instrument for instrument, _ in rows} - known
     missing = [name for name in instruments if name not in known]

@@ -12,7 +12,7 @@ from django.db.models.functions import Extract
 from decisions import context, messages
 from decisions.clock import AHEAD, wall_now
 from decisions.correlation import WINDOW, Prices, correlation
-from decisions.models import LIVE, MarketRecord, Order, OrderStatus
+from decisions.models import MarketRecord, Order, OrderStatus
 from journal.models import Trade
 from risk import gate, sizing
 
@@ -26,7 +26,7 @@ def positions(reported: Sequence[messages.Position]) -> list[gate.Position]:
     """
     held: dict[tuple[str, str], messages.Position] = {(each.symbol, _direction(each)): each for each in reported}
     marks = {position.symbol: position.mark_price for position in reported}
-    trades = list(Trade.objects.filter(status=Trade.Status.OPEN))
+    trades = list(Trade.objects.filter(closed_at__isnull=True))
     ours = [_from_trade(trade, held.pop((trade.symbol, trade.direction), None), marks) for trade in trades]
     return ours + [_from_venue(position) for position in held.values()]
 
@@ -87,7 +87,7 @@ def live_orders() -> list[gate.PendingOrder]:
             notional_usd=order.notional_usd * max(order.size - order.filled_size, Decimal(0)) / order.size,
             reduce_only=order.reduce_only,
         )
-        for order in Order.objects.filter(status__in=LIVE).exclude(lost_exits)
+        for order in Order.objects.filter(ended_at__isnull=True).exclude(lost_exits)
     ]
 
 

@@ -4,11 +4,10 @@ The record of decisions, orders, fills and trades stays whole.
 """
 
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import Max, QuerySet
+from django.db.models import Max, Model
 
 from decisions.clock import wall_now
 from decisions.consumer import GROUP, STREAMS
@@ -36,16 +35,19 @@ tells anything new."""
 _THIN_OUT = """
 DELETE FROM account_history WHERE id IN (
     SELECT id FROM (
-        SELECT id, row_number() OVER (
-            PARTITION BY (as_of AT TIME ZONE 'UTC')::date ORDER BY as_of DESC, id DESC
-        ) AS place
-        FROM account_history WHERE as_of < (SELECT max(as_of) FROM account_history) - %s::interval
-    ) AS old
-    WHERE place > 1 AND id <> (SELECT min(id) FROM account_history)
-    ORDER BY id LIMIT %s
+        SELECT id, as_of FROM account_history
+        WHERE as_of < (SELECT max(as_of) FROM account_history) - %s::interval
+        ORDER BY as_of, id LIMIT %s
+    ) AS oldest
+    WHERE id <> (SELECT min(id) FROM account_history) AND EXISTS (
+        SELECT FROM account_history AS later
+        WHERE (later.as_of, later.id) > (oldest.as_of, oldest.id)
+        AND later.as_of < date_trunc('day', oldest.as_of, 'UTC') + interval '1 day'
+    )
 )
 """
-"""Of an old day its last report stays; of all the first one, which the books begin with."""
+"""Of an old day its last report stays; of all the first one, which the books begin with. Only the oldest reports are
+looked at: a batch holds thirteen years of those that stay."""
 
 
 def tidy() -> None:
@@ -54,13 +56,13 @@ def tidy() -> None:
     oldest_kept = now - timedelta(seconds=settings.STREAM_RETENTION_SECONDS)
     _trim_streams(now, oldest_kept)
     # A message can come again as long as its entry is on the stream.
-    _delete_some(InboxMessage.objects.filter(received_at__lt=oldest_kept - timedelta(days=1)))
+    _delete_some(InboxMessage, "received_at", oldest_kept - timedelta(days=1))
     newest = MarketRecord.objects.aggregate(newest=Max("at"))["newest"]
     if newest is not None:
-        _delete_some(MarketRecord.objects.filter(at__lt=newest - timedelta(days=settings.SNAPSHOT_RETENTION_DAYS)))
-    _delete_some(OutboxMessage.objects.filter(created_at__lt=now - KEPT, sent_at__isnull=False))
-    _delete_some(MarketAlertRecord.objects.filter(received_at__lt=now - KEPT))
-    _delete_some(ResearchCache.objects.filter(created_at__lt=now - KEPT))
+        _delete_some(MarketRecord, "at", newest - timedelta(days=settings.SNAPSHOT_RETENTION_DAYS))
+    _delete_some(OutboxMessage, "sent_at", now - KEPT)
+    _delete_some(MarketAlertRecord, "received_at", now - KEPT)
+    _delete_some(ResearchCache, "created_at", now - KEPT)
     with connection.cursor() as cursor:
         cursor.execute(_THIN_OUT, [f"{KEPT.days} days", BATCH])
 
@@ -73,8 +75,8 @@ def _trim_streams(now: datetime, oldest_kept: datetime) -> None:
         streams.trim(client, stream, GROUP, older_than_milliseconds=milliseconds)
     oldest_positions = max(oldest_kept, now - POSITIONS_KEPT)
     streams.trim(client, TRADE_POSITIONS, GROUP, older_than_milliseconds=_milliseconds(oldest_positions))
-    unanswered = Order.objects.filter(status__in=[OrderStatus.SENT, OrderStatus.UNKNOWN]).exclude(entry_id="")
-    entry_ids = [*unanswered.values_list("entry_id", flat=True), f"{milliseconds}-0"]
+    unanswered = Order.objects.filter(ended_at__isnull=True, status__in=[OrderStatus.SENT, OrderStatus.UNKNOWN])
+    entry_ids = [*unanswered.exclude(entry_id="").values_list("entry_id", flat=True), f"{milliseconds}-0"]
     streams.trim_before(client, TRADE_ORDERS, min(entry_ids, key=streams.entry_order))
 
 
@@ -83,7 +85,9 @@ def _milliseconds(at: datetime) -> int:
     return int(at.timestamp() * 1000)
 
 
-def _delete_some(old: QuerySet[Any]) -> None:
-    """A batch at a time, so that no transaction gets long."""
-    ids = list(old.order_by("id").values_list("id", flat=True)[:BATCH])
-    old.model._default_manager.filter(id__in=ids).delete()
+def _delete_some(model: type[Model], stamp: str, oldest_kept: datetime) -> None:
+    """The oldest rows, a batch at a time, so that no transaction gets long. The stamp has an index: where nothing is
+    old, nothing is read."""
+    rows = model._default_manager
+    old = rows.filter(**{f"{stamp}__lt": oldest_kept}).order_by(stamp)
+    rows.filter(pk__in=list(old.values_list("pk", flat=True)[:BATCH])).delete()

@@ -1,5 +1,9 @@
 """Decision cycles and everything they leave: snapshots, model calls, orders, fills, and what could not be read.
 
+The few cycles and orders that are not over yet are asked for by the time of their end, which is null, and not by their
+state: a prepared statement is planned without its parameters, so only what stands in its text can lead it to an index
+of those few. With the state among the parameters it reads the whole table. The end and the state agree by constraint.
+
 Enumerations are closed in the database too. Wall times end in `_at` with `auto_now_add` or are set from the wall clock;
 `slot_at`, `MarketRecord.at` and `PositionReport.as_of` are market time.
 """
@@ -98,13 +102,21 @@ class DecisionCycle(models.Model):
     class Meta:
         db_table = "decision_cycles"
         indexes = (
-            models.Index(fields=["state"], condition=~Q(state="done"), name="idx_cycle_open"),
             models.Index(F("slot_at").desc(), name="idx_cycle_slot"),
             models.Index(fields=["outcome", "slot_at"], name="idx_cycle_outcome"),
+            models.Index(fields=["finished_at"], name="idx_cycle_finished"),
+            # What is seldom so, to be found among a million.
+            models.Index(fields=["slot_at"], condition=Q(shadow_audit=True), name="idx_cycle_audit"),
+            models.Index(fields=["slot_at"], condition=Q(round=2), name="idx_cycle_second_round"),
+            models.Index(
+                fields=["openings_blocked", "slot_at"], condition=~Q(openings_blocked=""), name="idx_cycle_blocked"
+            ),
         )
         constraints = (
             models.UniqueConstraint(fields=["instrument", "slot_at"], name="cycle_one_per_slot"),
-            models.UniqueConstraint(fields=["instrument"], condition=~Q(state="done"), name="cycle_one_open"),
+            models.UniqueConstraint(
+                fields=["instrument"], condition=Q(finished_at__isnull=True), name="cycle_one_open"
+            ),
             one_of("cycle_state", "state", State.values),
             one_of("cycle_outcome", "outcome", Outcome.values),
             models.CheckConstraint(
@@ -165,6 +177,10 @@ class ModelCall(models.Model):
             # With the cost: what a day has cost so far is asked in every cycle, and the calls are long rows.
             models.Index(fields=["market_time"], include=["cost_usd"], name="idx_call_market_time"),
             models.Index(fields=["model", "purpose"], name="idx_call_model"),
+            models.Index(fields=["outcome", "id"], condition=~Q(outcome="ok"), name="idx_call_trouble"),
+            models.Index(fields=["id"], condition=Q(shadow=True), name="idx_call_shadow"),
+            models.Index(fields=["purpose", "id"], name="idx_call_purpose"),
+            models.Index(fields=["source", "id"], condition=~Q(source="live"), name="idx_call_not_live"),
         )
         constraints = (
             one_of("call_purpose", "purpose", ["screen", "analyze", "research", "reflect"]),
@@ -221,6 +237,9 @@ class ScreenerLog(models.Model):
         indexes = (
             models.Index(F("created_at").desc(), name="idx_screener_created"),
             models.Index(fields=["signal"], name="idx_screener_signal"),
+            models.Index(fields=["symbol", "id"], name="idx_screener_symbol"),
+            models.Index(fields=["opus_action", "id"], condition=~Q(opus_action=""), name="idx_screener_opus"),
+            models.Index(fields=["id"], condition=Q(opus_agreed=False), name="idx_screener_disagreed"),
         )
 
     def __str__(self) -> str:
@@ -318,7 +337,7 @@ LIVE = (
     OrderStatus.PARTIALLY_FILLED,
     OrderStatus.UNKNOWN,
 )
-"""The orders that still count in every limit."""
+"""The orders that still count in every limit: those without an `ended_at`."""
 
 
 class Order(models.Model):
@@ -364,10 +383,15 @@ class Order(models.Model):
         indexes = (
             models.Index(F("created_at").desc(), name="idx_order_created"),
             models.Index(fields=["status"], name="idx_order_status"),
-            models.Index(fields=["symbol"], name="idx_order_symbol"),
+            models.Index(fields=["symbol", "-id"], name="idx_order_symbol"),
+            models.Index(fields=["symbol"], condition=Q(ended_at__isnull=True), name="idx_order_live"),
         )
         constraints = (
             models.UniqueConstraint(fields=["decision_id"], name="order_one_per_decision"),
+            models.CheckConstraint(
+                condition=Q(status__in=LIVE, ended_at__isnull=True) | (~Q(status__in=LIVE) & Q(ended_at__isnull=False)),
+                name="order_ended_has_time",
+            ),
             models.CheckConstraint(condition=Q(size__gt=0, filled_size__gte=0), name="order_size"),
             models.CheckConstraint(
                 condition=Q(reduce_only=True) | Q(stop_loss__isnull=False), name="order_opening_has_stop"
@@ -395,6 +419,7 @@ class OrderTransition(models.Model):
 
     class Meta:
         db_table = "order_transitions"
+        indexes = (models.Index(fields=["at"], name="idx_transition_at"),)
         constraints = (
             one_of("transition_from", "from_status", OrderStatus.values),
             one_of("transition_to", "to_status", OrderStatus.values),
@@ -436,7 +461,7 @@ class Fill(models.Model):
         indexes = (
             models.Index(fields=["id"], condition=Q(waiting__isnull=False), name="idx_fill_waiting"),
             models.Index(F("filled_at").desc(), name="idx_fill_filled"),
-            models.Index(fields=["symbol"], name="idx_fill_symbol"),
+            models.Index(fields=["symbol", "-id"], name="idx_fill_symbol"),
             models.Index(fields=["client_order_id"], name="idx_fill_client_order"),
         )
 
@@ -497,7 +522,10 @@ class MarketAlertRecord(models.Model):
     class Meta:
         db_table = "market_alerts"
         verbose_name = "market alert"
-        indexes = (models.Index(fields=["symbol", "received_at"], name="idx_market_alert"),)
+        indexes = (
+            models.Index(fields=["symbol", "received_at"], name="idx_market_alert"),
+            models.Index(fields=["received_at"], name="idx_market_alert_received"),
+        )
 
     def __str__(self) -> str:
         return f"{self.kind} on {self.symbol}"
@@ -577,6 +605,7 @@ class InstrumentBlock(models.Model):
 
     class Meta:
         db_table = "instrument_blocks"
+        permissions = (("lift_block", "Can lift the block of an instrument"),)
         constraints = (
             models.UniqueConstraint(fields=["symbol"], condition=Q(ended_at__isnull=True), name="block_once"),
         )
@@ -691,6 +720,7 @@ class OutboxMessage(models.Model):
     category = models.CharField(max_length=50, blank=True)
     payload = models.JSONField()
     metadata = models.JSONField(default=dict)
+    repeated = models.PositiveIntegerField(default=0, help_text="How often the same came again and was not told.")
     created_at = models.DateTimeField(auto_now_add=True)
     sent_at = models.DateTimeField(null=True)
 
@@ -699,7 +729,52 @@ class OutboxMessage(models.Model):
         indexes = (
             models.Index(fields=["id"], condition=Q(sent_at__isnull=True), name="idx_outbox_unsent"),
             models.Index(fields=["category", "created_at"], name="idx_outbox_category"),
+            models.Index(fields=["sent_at"], name="idx_outbox_sent"),
         )
 
     def __str__(self) -> str:
         return f"{self.type} {self.category}".strip()
+
+
+class AlertDelivery(models.Model):
+    """An alert on its way to people outside by one channel, written with the alert itself."""
+
+    class Channel(models.TextChoices):
+        TELEGRAM = "telegram"
+        WEBHOOK = "webhook"
+
+    class State(models.TextChoices):
+        PENDING = "pending"
+        SENT = "sent"
+        COUNTED = "counted", "counted in another"
+        GIVEN_UP = "given_up"
+
+    # The constraint's index begins with the alert.
+    alert = models.ForeignKey(OutboxMessage, on_delete=models.CASCADE, related_name="deliveries", db_index=False)
+    channel = models.CharField(max_length=10, choices=Channel)
+    state = models.CharField(max_length=10, choices=State, default=State.PENDING)
+    attempts = models.PositiveIntegerField(default=0)
+    next_try_at = models.DateTimeField(null=True, help_text="Not before; none: at once.")
+    error = models.CharField(max_length=300, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "alert_deliveries"
+        verbose_name_plural = "alert deliveries"
+        indexes = (
+            models.Index(fields=["channel"], condition=Q(ended_at__isnull=True), name="idx_delivery_pending"),
+            models.Index(fields=["channel", "ended_at"], name="idx_delivery_ended"),
+        )
+        constraints = (
+            models.UniqueConstraint(fields=["alert", "channel"], name="delivery_once"),
+            one_of("delivery_channel", "channel", ["telegram", "webhook"]),
+            one_of("delivery_state", "state", ["pending", "sent", "counted", "given_up"]),
+            models.CheckConstraint(
+                condition=Q(state="pending", ended_at__isnull=True) | (~Q(state="pending") & Q(ended_at__isnull=False)),
+                name="delivery_end",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.channel}: {self.state}"

@@ -231,7 +231,7 @@ def _withdraw_after_all(order: Order) -> None:
 def withdraw_openings(reason: str, symbol: str | None = None) -> None:
     """Let no opening go out that has not gone yet, and ask the venue to cancel every opening limit order that rests
     there, or may do so soon; of one instrument only, if it is given."""
-    live = Order.objects.filter(reduce_only=False, status__in=LIVE, **({"symbol": symbol} if symbol else {}))
+    live = Order.objects.filter(reduce_only=False, ended_at__isnull=True, **({"symbol": symbol} if symbol else {}))
     for order in live.filter(order_type="limit").exclude(status=OrderStatus.PENDING):
         withdraw(order, reason)
     live.filter(status=OrderStatus.PENDING).update(cancel_asked_at=wall_now())

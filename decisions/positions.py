@@ -8,7 +8,7 @@ from django.conf import settings
 from decisions import orders, protection, recent_fills
 from decisions.clock import is_ahead, wall_now
 from decisions.messages import OpenOrder, PositionUpdate, Recent, TradeFill
-from decisions.models import LIVE, Order, OrderStatus, OrderTransition, PositionReport
+from decisions.models import Order, OrderStatus, OrderTransition, PositionReport
 from decisions.notices import publish
 from decisions.refusals import refuse_future
 from journal.models import AccountUpdate
@@ -84,7 +84,7 @@ def _resolve_orders(message: PositionUpdate, told_at: datetime, refused: Collect
     nor unbooked fill and can execute them no more. An order that was just sent is left to its answer."""
     resting = {order.client_order_id: order for order in message.open_orders}
     unclear = {fill.client_order_id for fill in refused if isinstance(fill, TradeFill)}
-    for order in Order.objects.filter(status__in=LIVE).order_by("id"):
+    for order in Order.objects.filter(ended_at__isnull=True).order_by("id"):
         if order.client_order_id in resting:
             _rests(order, resting[order.client_order_id])
         elif order.client_order_id not in unclear and _is_over(order, message.as_of, told_at):

@@ -16,6 +16,7 @@ from decisions.clock import market_now, older, older_than, wall_now
 from decisions.models import DecisionCycle, Order, OrderStatus, Outcome, State
 from decisions.rounds import on_its_own
 from orchestrator_project.crash_points import reached
+from orchestrator_project.logs import about
 from risk import services as risk
 
 MOST_ATTEMPTS = 3
@@ -34,7 +35,7 @@ def sweep() -> None:
     with on_its_own("publishing what is left"):
         outbox.relay()
     for cycle in _nobodys(now):
-        with on_its_own("looking after a cycle"):
+        with about(cycle=cycle.pk, instrument=cycle.instrument), on_its_own("looking after a cycle"):
             _look_at(cycle, now)
     with on_its_own("booking the fills that wait"):
         fills.settle_waiting(now)
@@ -62,7 +63,7 @@ STALE = "older than a cycle"
 
 def _nobodys(now: datetime) -> list[DecisionCycle]:
     """The open cycles that nobody works on and that wait for no answer of the venue."""
-    waiting = DecisionCycle.objects.exclude(state__in=[*OUT, State.DONE]).order_by("id")
+    waiting = DecisionCycle.objects.filter(finished_at__isnull=True).exclude(state__in=OUT).order_by("id")
     return [cycle for cycle in waiting if not cycles.is_claimed(cycle, now)]
 
 
@@ -113,7 +114,7 @@ def _have_it_wait(cycle: DecisionCycle, order: Order) -> None:
 
 def _end_the_answered() -> None:
     """End the cycles that wait for an answer which is there, whatever it was that left them waiting."""
-    for order in Order.objects.filter(cycle__state__in=OUT).order_by("id"):
+    for order in Order.objects.filter(cycle__finished_at__isnull=True, cycle__state__in=OUT).order_by("id"):
         with on_its_own("ending a cycle whose order has been answered"):
             orders.end_its_cycle(order)
 
@@ -129,9 +130,10 @@ def _declare_unknown(now: datetime) -> None:
     silent = Order.objects.filter(
         Q(status=OrderStatus.SENT) | Q(status__in=answered, order_type="market"),
         older("sent_at", _patience(), now),
+        ended_at__isnull=True,
     )
     for pk in silent.order_by("id").values_list("pk", flat=True):
-        with on_its_own("declaring an order unknown"), transaction.atomic():
+        with about(order_row=pk), on_its_own("declaring an order unknown"), transaction.atomic():
             risk.lock_state()
             if (order := silent.select_for_update().filter(pk=pk).first()) is not None:
                 orders.give_up(order, f"no answer to the order within {settings.CONFIRM_TIMEOUT_SECONDS} seconds")
@@ -140,7 +142,8 @@ def _declare_unknown(now: datetime) -> None:
 def _repeat_withdrawals(now: datetime) -> None:
     """Ask for the end of resting limits again until the venue answers: those that it should have ended by itself, and
     those whose withdrawal it did not hear of."""
-    working = Order.objects.filter(status__in=[OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED], order_type="limit")
+    answered = [OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED]
+    working = Order.objects.filter(ended_at__isnull=True, status__in=answered, order_type="limit")
     overdue = Q(pk__in=[])
     if (market := market_now()) is not None:
         overdue = Q(cancel_asked_at__isnull=True, expires_at__lt=market - _patience())

@@ -14,14 +14,14 @@ from typing import Any, ClassVar
 from django import forms
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
-from django.db.models import Field, Model
+from django.db.models import Field, Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
-from unfold.views import ChangeList
 from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminExpandableTextareaWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
@@ -30,13 +30,17 @@ from unfold.widgets import (
 )
 
 from journal.admin_actions import Action, act
-from journal.presentation import ORDER, Section, Tone, label, page_sections, shown
+from journal.admin_filters import KnownValuesFilter, takes_any_value
+from journal.admin_lists import RecordList
+from journal.admin_search import SearchFields, found, search_fields
+from journal.presentation import Section, Tone, arranged, label, page_sections, shown
 
 LineWidget = UnfoldAdminTextInputWidget
 AreaWidget = UnfoldAdminExpandableTextareaWidget
 DocumentWidget = UnfoldAdminTextareaWidget
 ChoiceWidget = UnfoldAdminSelectWidget
 CheckboxWidget = UnfoldBooleanWidget
+CheckboxesWidget = UnfoldAdminCheckboxSelectMultipleWidget
 
 Provider = Callable[[Any], Iterable[Section]]
 _providers: defaultdict[type[Model], list[Provider]] = defaultdict(list)
@@ -59,10 +63,9 @@ def offered_on(model: type[Model], *actions: Action) -> None:
 
 
 def sections(row: Model) -> list[Section]:
-    """All of a row's page: its own columns and what was added with `shown_on`, notices first, documents last."""
-    facts, documents = page_sections(row)
+    """All of a row's page: its own columns and what was added with `shown_on`."""
     added = (section for provider in _providers[type(row)] for section in provider(row))
-    return sorted([facts, *added, *documents], key=lambda section: ORDER.index(type(section)))
+    return arranged(*page_sections(row), added)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,28 +88,22 @@ class Column:
         return shown(self.name, getattr(row, self.name), short=True)
 
 
-class RecordList(ChangeList):
-    """A list without a count of the whole table: unfiltered, the rows found are all there are."""
-
-    def get_results(self, request: HttpRequest) -> None:
-        super().get_results(request)
-        if not self.get_filters_params() and not self.query:
-            self.full_result_count = self.result_count
-
-
 class ReadOnlyAdmin(ModelAdmin):
     """A table to read. `list_display` names fields, or is functions of a row; relations among the fields are fetched
     with the rows."""
 
     change_form_template = "journal/record.html"
+    change_list_template = "journal/list.html"
     actions = None
     list_fullwidth = True
     list_per_page = 50
     show_full_result_count = False
-    ordering = ("-id",)
+    show_facets = admin.ShowFacets.NEVER
+    ordering: tuple[str, ...] = ("-id",)
 
     class Media:
-        css: ClassVar = {"all": ("journal/record.css",)}
+        css: ClassVar = {"all": ("journal/record.css", "journal/charts.css")}
+        js: ClassVar = ("journal/record.js",)
 
     def _refuse(self, *_: object) -> bool:
         return False
@@ -121,8 +118,30 @@ class ReadOnlyAdmin(ModelAdmin):
     def _columns(self) -> list[Callable[[Any], str]]:
         return [Column(self._fields[name]) if name in self._fields else name for name in self.list_display]
 
-    def get_changelist(self, *_: object, **__: object) -> type[ChangeList]:
+    @cached_property
+    def _searched(self) -> SearchFields:
+        return search_fields(self.model, self.search_fields, self.list_filter)
+
+    @property
+    def search_explained(self) -> str:
+        """What a search in the list finds, for a person."""
+        return self._searched.help_text
+
+    def get_changelist(self, *_: object, **__: object) -> type[RecordList]:
         return RecordList
+
+    def get_list_filter(self, request: HttpRequest) -> list[Any]:
+        return [self._filter(each) for each in super().get_list_filter(request)]
+
+    def _filter(self, listed: Any) -> Any:
+        if isinstance(listed, str) and takes_any_value(self.model._meta.get_field(listed)):
+            return listed, KnownValuesFilter
+        return listed
+
+    def get_search_results(
+        self, _: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        return found(queryset, self._searched, search_term), False
 
     def get_list_display(self, _: HttpRequest) -> list[Callable[[Any], str]]:
         return self._columns

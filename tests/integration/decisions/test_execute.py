@@ -216,7 +216,7 @@ def test_an_order_that_has_ended_is_not_sent_and_its_cycle_ends_by_its_status(
     models: ScriptedModels, status: OrderStatus
 ) -> None:
     cycle = approved(models)
-    Order.objects.update(status=status, reason="taken back")
+    Order.objects.update(status=status, reason="taken back", ended_at=datetime.now(UTC))
     cycle = drive(cycle)
     assert (cycle.outcome, order_of(cycle).status, sent_orders()) == (f"order_{status}", status, [])
     assert "taken back" in cycle.reason

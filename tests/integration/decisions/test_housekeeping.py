@@ -98,7 +98,7 @@ def test_orders_stay_on_their_stream_until_they_are_answered(redis_client: redis
     young = _add_at(redis_client, TRADE_ORDERS, 60)
     housekeeping.tidy()
     assert _left(redis_client, TRADE_ORDERS) == [waiting, behind, young]
-    order.status = OrderStatus.EXPIRED
+    order.status, order.ended_at = OrderStatus.EXPIRED, timezone.now()
     order.save()
     housekeeping.tidy()
     assert _left(redis_client, TRADE_ORDERS) == [young]

@@ -38,6 +38,7 @@ from tests.integration.decisions.scene import (
     venue_says,
     world,
 )
+from tests.integration.rewriting import rewriting_the_record
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("ready")]
 
@@ -174,8 +175,9 @@ def test_a_stage_that_fails_three_times_ends_its_cycle_with_the_error(
 ) -> None:
     world()
     cycle = drive(tick(), until=State.ANALYZING)
-    Promotion.objects.all().delete()
-    PlaybookVersion.objects.all().delete()
+    with rewriting_the_record():
+        Promotion.objects.all().delete()
+        PlaybookVersion.objects.all().delete()
     for attempt in (1, 2, 3):
         with pytest.raises(Promotion.DoesNotExist):
             tasks.analyze(cycle.pk)
