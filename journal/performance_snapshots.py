@@ -65,7 +65,7 @@ def performance_of(period: Period, *, costs: Costs, prices: Prices, step: timede
     """The figures of any period, from the record as it stands."""
     return summarise(
         period=period,
-        trades=map(_closed_trade, _closed_in(period)),
+        trades=map(closed_trade, _closed_in(period)),
         equity=_equity(period),
         model_costs=_model_costs(period, costs),
         prices=prices(period.start, period.end),
@@ -137,7 +137,8 @@ def _open_after(period: Period) -> Iterable[datetime]:
     return held.values_list("opened_at", flat=True)
 
 
-def _closed_trade(trade: Trade) -> ClosedTrade:
+def closed_trade(trade: Trade) -> ClosedTrade:
+    """A closed trade's row as a value."""
     return ClosedTrade(
         opened_at=trade.opened_at,
         closed_at=cast(datetime, trade.closed_at),  # the table knows no closed trade without

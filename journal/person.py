@@ -25,7 +25,7 @@ def add_person(parser: ArgumentParser) -> None:
 
 def person(options: dict[str, Any]) -> Person:
     """The name and reason that were given. Raises `CommandError` where one is missing."""
-    by, reason = _storable(_name(options["by"])), _storable(options["reason"].strip())
+    by, reason = name_of(options["by"]), _storable(options["reason"].strip())
     if not reason:
         raise CommandError("--reason is empty: say why, it is kept", returncode=MISTAKE)
     return Person(by=by, reason=reason)
@@ -36,11 +36,12 @@ def _storable(typed: str) -> str:
     return typed.encode(errors="backslashreplace").decode()
 
 
-def _name(given: str | None) -> str:
+def name_of(given: str | None) -> str:
+    """The name that was given, or the login's. Raises `CommandError` where there is none."""
     name = (_login() if given is None else given).strip()
     if not 0 < len(name) <= LONGEST_NAME:
         raise CommandError(f"--by {name!r:.40}: a name of 1 to {LONGEST_NAME} characters is needed", returncode=MISTAKE)
-    return name
+    return _storable(name)
 
 
 def _login() -> str:

@@ -6,7 +6,6 @@ of counts, and is never cut.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from datetime import datetime
 from decimal import Context, Decimal
 from typing import Any, Literal
 
@@ -29,11 +28,13 @@ Direction = Literal["LONG", "SHORT"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReviewedTrade:
-    """A closed trade with its review, or with the reason why there is none. `number` names it."""
+    """A closed trade with its review, or with the reason why there is none. `number` names it; `is_new` while no deep
+    reflection has looked at it."""
 
     number: int
     direction: Direction
     trade: ClosedTrade
+    is_new: bool = True
     excursion: Excursion | None = None
     review: TradeReview | None = None
     not_reviewed: str = ""
@@ -158,17 +159,16 @@ class Told:
     in_counts: dict[str, Any]
 
 
-def tell_trades(trades: Sequence[ReviewedTrade], since: datetime | None, room: Room) -> Told:
+def tell_trades(trades: Sequence[ReviewedTrade], room: Room) -> Told:
     """Tell the newest trades whole until one does not fit; that one and all before it are told in counts.
 
-    One that is too long by itself is counted too, and does not end it. `trades` are newest first; `is_new` is told of
-    those that closed after `since`, the last reflection.
+    One that is too long by itself is counted too, and does not end it. `trades` are newest first.
     """
     whole: list[dict[str, Any]] = []
     counted: list[ReviewedTrade] = []
     too_long, is_full = 0, False
     for trade in trades:
-        entry = _entry(trade, is_new=since is None or trade.trade.closed_at > since)
+        entry = _entry(trade)
         if room.is_too_long(entry):
             too_long += 1
         elif not is_full and room.take(entry):
@@ -180,11 +180,11 @@ def tell_trades(trades: Sequence[ReviewedTrade], since: datetime | None, room: R
     return Told(whole=whole, in_counts=_counts(counted, too_long))
 
 
-def _entry(reviewed: ReviewedTrade, *, is_new: bool) -> dict[str, Any]:
+def _entry(reviewed: ReviewedTrade) -> dict[str, Any]:
     trade, pnl, excursion = reviewed.trade, reviewed.trade.pnl, reviewed.excursion
     entry: dict[str, Any] = {
         "number": reviewed.number,
-        "is_new": is_new,
+        "is_new": reviewed.is_new,
         "symbol": trade.symbol,
         "direction": reviewed.direction,
         "strategy": trade.strategy,
@@ -223,11 +223,12 @@ def _counts(trades: Sequence[ReviewedTrade], too_long: int) -> dict[str, Any]:
 
 
 def tell_suggestions(trades: Sequence[ReviewedTrade], room: Room) -> Told:
-    """What the reviews suggest for the playbook, newest first, whole as long as there is room, the rest counted."""
+    """What the reviews of new trades suggest for the playbook, newest first, whole as long as there is room, the rest
+    counted. Those of others have been considered before."""
     found = [
         {"trade": each.number, "suggestion": each.review.suggestion}
         for each in trades
-        if each.review is not None and each.review.suggestion is not None
+        if each.is_new and each.review is not None and each.review.suggestion is not None
     ]
     whole: list[dict[str, Any]] = []
     for entry in found:

@@ -260,7 +260,7 @@ def deep_reflection_prompt(
     challenger: ChallengerRecord | None = None,
     token_budget: int = DEEP_TOKENS,
 ) -> Prompt:
-    """The question about a period. `trades` are all that closed in it, in any order; `since` is the last reflection.
+    """The question about a period. `trades` are all that closed in it, in any order; `since` is when the last one was.
 
     The figures are of all trades. The newest trades are told whole with their reviews as far as they fit, the others
     in counts; a trade is never cut. Raises `PromptTooLong` when playbook and figures alone exceed the budget.
@@ -277,7 +277,7 @@ def deep_reflection_prompt(
     room = whole - len(fixed.system) - len(fixed.text) - SPARE
     if room < 0:
         raise PromptTooLong(_too_long(fixed, token_budget))
-    told += _reviews(newest_first, since, room, int(whole * ONE_TRADE_SHARE))
+    told += _reviews(newest_first, room, int(whole * ONE_TRADE_SHARE))
     return Prompt(DEEP_SYSTEM, "\n".join(told), reference=reference)
 
 
@@ -295,7 +295,7 @@ def _period(performance: PerformanceSummary, trades: Sequence[ReviewedTrade], si
         "to": performance.period.end,
         "trades": len(trades),
         "last_reflection_at": since,
-        "new_trades": sum(since is None or each.trade.closed_at > since for each in trades),
+        "new_trades": sum(each.is_new for each in trades),
     }
 
 
@@ -315,11 +315,11 @@ def _performance(performance: PerformanceSummary, trades: Sequence[ClosedTrade])
     ]
 
 
-def _reviews(trades: Sequence[ReviewedTrade], since: datetime | None, characters: int, most_each: int) -> list[str]:
+def _reviews(trades: Sequence[ReviewedTrade], characters: int, most_each: int) -> list[str]:
     room = int(characters * SUGGESTED_SHARE)
     suggestions = tell_suggestions(trades, Room(room, room))
     left = characters - sum(Room.needed(entry) for entry in suggestions.whole)
-    told = tell_trades(trades, since, Room(left, most_each))
+    told = tell_trades(trades, Room(left, most_each))
     return [
         section("playbook_suggestions", {"newest": suggestions.whole, "not_shown": suggestions.in_counts}),
         section("individual_trade_reviews", told.whole, count=len(told.whole)),

@@ -1,7 +1,9 @@
 """Lockstep: the market waits for the decisions.
 
 One slot at a time: the market closes a bar, the venue and the consumer take it in, each instrument's cycle runs to its
-end, one after the other, and only then comes the next bar. So a run is the same every time, and as fast as the machine.
+end, one after the other, and only then comes the next bar. What the cycles leave to be done that later ones depend on,
+such as a reflection that writes a playbook, is waited for too. So a run is the same every time, and as fast as the
+machine.
 
 Servers that restart while a slot runs are waited for, and what an emptied Redis has lost, the bar's messages or a tick,
 is sent again under the same ids.
@@ -18,7 +20,7 @@ from django.conf import settings
 from django.db import close_old_connections
 from kombu.exceptions import OperationalError as BrokerError
 
-from decisions import clock
+from decisions import awaited, clock
 from decisions.consumer import GROUP, STREAMS
 from decisions.models import DecisionCycle, PositionReport, State
 from decisions.outbox import redis_client
@@ -74,11 +76,19 @@ class Lockstep:
         reached("step_published")
         self.market.remember(step)
         self._wait(lambda: _reported_as_of(step.closed_at) and _all_taken_in(), ask=publish)
+        self._settle()
         slot_at = clock.slot(step.closed_at, settings.DECISION_CYCLE_SECONDS)
         for instrument in self.instruments:
             tick = partial(current_app.send_task, "decisions.tasks.cycle", args=([instrument],))
             self._wait(partial(_has_ended, instrument, slot_at), ask=tick)
             self._wait(_all_taken_in)
+            self._settle()
+
+    def _settle(self) -> None:
+        """Wait for what later cycles depend on; one piece of work may make another."""
+        while not self._try(awaited.is_done):
+            for done, ask in awaited.in_turn():
+                self._wait(done, ask=ask)
 
     def _wait(self, condition: Callable[[], object], ask: Callable[[], object] | None = None) -> None:
         """Wait for what was asked for; ask again after a while, since Redis may have lost it."""

@@ -71,12 +71,15 @@ def review(pnl: str = "4.25", **changes: Any) -> TradeReview:
     return TradeReview.model_validate({**values, **changes})
 
 
-def reviewed(number: int, pnl: str = "4.25", *, told: TradeReview | None = None, **changes: Any) -> ReviewedTrade:
+def reviewed(
+    number: int, pnl: str = "4.25", *, told: TradeReview | None = None, is_new: bool = True, **changes: Any
+) -> ReviewedTrade:
     """The trade that closed `number` hours before now."""
     return ReviewedTrade(
         number=number,
         direction="LONG",
         trade=closed(pnl, minutes_ago=60 * number, **changes),
+        is_new=is_new,
         excursion=EXCURSION,
         review=told or review(pnl),
     )
@@ -86,7 +89,7 @@ STRATEGIES = ("trend_pullback", "momentum_breakout", "mean_reversion")
 REGIMES = ("trending_up", "ranging", "volatile")
 
 
-def history(count: int) -> list[ReviewedTrade]:
+def history(count: int, new: int = 20) -> list[ReviewedTrade]:
     """The newest first: gains and losses in turn, over all strategies and regimes, every fifth with a suggestion."""
     trades = []
     for number in range(1, count + 1):
@@ -94,7 +97,7 @@ def history(count: int) -> list[ReviewedTrade]:
         suggestion = f"After trade {number}: ask for volume above 1.4 times its average." if number % 5 == 0 else None
         told = review(pnl, should_update_playbook=suggestion is not None, playbook_suggestion=suggestion)
         place = {"strategy": STRATEGIES[number % 3], "regime": REGIMES[(number // 3) % 3]}
-        trades.append(reviewed(number, pnl, told=told, **place))
+        trades.append(reviewed(number, pnl, told=told, is_new=number <= new, **place))
     return trades
 
 

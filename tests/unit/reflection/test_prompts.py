@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -154,8 +153,8 @@ def test_twenty_trades_are_all_told_whole() -> None:
 
 
 def test_of_five_hundred_the_newest_are_told_whole_and_the_others_counted() -> None:
-    trades = history(500)
-    prompt = looked_back(trades, since=NOW - timedelta(hours=30, minutes=30))
+    trades = history(500, new=30)
+    prompt = looked_back(trades)
     shown = sections(prompt.text)
     whole, counted = shown["individual_trade_reviews"], shown["trades_not_shown"]
     assert [trade["number"] for trade in whole] == list(range(1, len(whole) + 1))
@@ -208,11 +207,17 @@ def test_figures_are_of_all_trades_however_few_are_shown() -> None:
 
 
 def test_suggestions_are_told_even_of_trades_that_are_not() -> None:
-    shown = sections(looked_back(history(500), token_budget=9_000).text)
+    shown = sections(looked_back(history(500, new=500), token_budget=9_000).text)
     suggested = [each["trade"] for each in shown["playbook_suggestions"]["newest"]]
     assert suggested[:3] == [5, 10, 15]
     assert suggested[-1] > shown["individual_trade_reviews"][-1]["number"]
     assert len(suggested) + shown["playbook_suggestions"]["not_shown"]["suggestions"] == 100
+
+
+def test_suggestions_that_were_considered_before_are_not_told_again() -> None:
+    shown = sections(looked_back(history(60, new=12)).text)
+    assert [each["trade"] for each in shown["playbook_suggestions"]["newest"]] == [5, 10]
+    assert shown["playbook_suggestions"]["not_shown"] == {"suggestions": 0}
 
 
 @pytest.mark.parametrize("budget", range(8_000, 10_000, 250))
