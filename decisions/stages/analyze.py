@@ -15,6 +15,7 @@ from decisions.models import DecisionCycle, ModelCall, Outcome, ScreenerLog, Sta
 from decisions.prompts import AllowedActions, Prompt, allowed_actions, analysis_prompt, sections
 from decisions.schemas import AnalysisAnswer, Decision
 from decisions.screening import agreed
+from decisions.signals import cycle_analysed
 from decisions.stages.calls import failed, keeping, occasion_of
 from decisions.stages.research import research_of
 from journal.playbook import Playbook
@@ -134,11 +135,13 @@ def _act(cycle: DecisionCycle, answer: AnalysisAnswer, fields: dict[str, Any]) -
         publish_decision(cycle, answer, risk_approved=None)
     else:
         cycles.advance(cycle, State.RISK_CHECK, **fields)
+    transaction.on_commit(lambda: cycle_analysed.send_robust(sender=DecisionCycle, cycle_id=cycle.pk))
 
 
 def publish_decision(cycle: DecisionCycle, answer: AnalysisAnswer, *, risk_approved: bool | None) -> None:
     """Tell those who watch, once the cycle's verdict is known."""
-    latency = dict(cycle.model_calls.order_by("id").values_list("purpose", "latency_ms"))
+    calls = cycle.model_calls if cycle.shadow_audit else cycle.model_calls.filter(shadow=False)
+    latency = dict(calls.order_by("id").values_list("purpose", "latency_ms"))
     outbox.record_decision(
         OpusDecision(
             action=answer.decision.action,

@@ -12,6 +12,7 @@ from decisions import context, cycles, orders
 from decisions.models import DecisionCycle, Order, OrderStatus, Outcome, State
 from decisions.stages.collect import staleness
 from orchestrator_project.crash_points import reached
+from orchestrator_project.logs import also
 from risk import services as risk
 
 PRICE_BAND = Decimal("0.005")
@@ -23,6 +24,7 @@ def execute(cycle: DecisionCycle, now: datetime) -> None:
     risk.lock_state()
     order = Order.objects.select_for_update().get(decision_id=cycle.decision_id)
     order.cycle = cycle
+    also(order=order.client_order_id, trade=order.trade_id)
     if orders.surely_unsent(order):
         if reason := _too_late(order, now):
             cycles.finish(cycle, Outcome.ORDER_EXPIRED, reason)

@@ -7,14 +7,14 @@ from decimal import Decimal
 
 from django.db import transaction
 
-from decisions import context, cycles, exposure, orders, outbox
+from decisions import context, cycles, exposure, orders, outbox, proposals
 from decisions.grounding import OPENINGS
 from decisions.messages import MarketSnapshot, Position
 from decisions.models import DecisionCycle, Outcome, State
 from decisions.notices import publish
-from decisions.schemas import AnalysisAnswer, Decision
+from decisions.schemas import AnalysisAnswer
 from decisions.stages.analyze import publish_decision
-from journal.playbook import Playbook, blocked_by, largest_position
+from journal.playbook import Playbook, blocked_by
 from journal.services import active_playbook, playbook
 from risk import gate
 from risk import services as risk
@@ -34,7 +34,7 @@ def judge(cycle: DecisionCycle, now: datetime) -> None:
     positions: Sequence[gate.Position] = exposure.positions(_reported(cycle))
     if not opening:
         positions = exposure.for_an_exit(positions, snapshot.symbol)
-    proposal = _proposal(answer.decision, snapshot, largest_position(shown, snapshot.regime) if opening else None)
+    proposal = proposals.proposal(answer.decision, snapshot, shown)
     judged = risk.judge(
         state,
         decision_id=cycle.decision_id,
@@ -45,7 +45,7 @@ def judge(cycle: DecisionCycle, now: datetime) -> None:
         positions=positions,
         pending=exposure.live_orders(),
         correlations=correlations,
-        instrument=gate.Instrument(symbol=snapshot.symbol, **dict(snapshot.instrument)),
+        instrument=proposals.instrument(snapshot),
         now=now,
     )
     publish(judged.notices)
@@ -83,24 +83,6 @@ def _reported(cycle: DecisionCycle) -> Sequence[Position]:
     """The venue's newest word on the positions; the cycle's own is older."""
     report = context.position_report()
     return report.positions if report else [Position.model_validate(each) for each in cycle.positions or []]
-
-
-def _proposal(decision: Decision, snapshot: MarketSnapshot, largest: Decimal | None) -> gate.Proposal:
-    """The decision as the gate reads it. The playbook's largest position only ever shrinks it."""
-    size_pct = decision.size_pct if largest is None else min(decision.size_pct, largest)
-    return gate.Proposal(
-        action=decision.action,
-        symbol=decision.symbol,
-        size_pct=size_pct,
-        order_type=decision.order_type,
-        limit_price=decision.limit_price,
-        stop_loss=decision.stop_loss,
-        take_profit=decision.take_profit,
-        leverage=Decimal(1) if decision.leverage is None else decision.leverage,
-        snapshot_price=snapshot.price,
-        bid=snapshot.bid,
-        ask=snapshot.ask,
-    )
 
 
 def _conclude(

@@ -17,7 +17,7 @@ from decisions.clock import wall_now
 from decisions.models import DecisionCycle, OutboxMessage, Outcome, ScreenerLog, State
 from decisions.prompts import screening_prompt
 from decisions.schemas import ScreenAnswer
-from decisions.screening import PASS_RATE_WINDOW, audited, pass_rate_alarm
+from decisions.screening import ALARM_INTERVAL, PASS_RATE_WINDOW, audited, pass_rate_alarm
 from decisions.stages.calls import failed, keeping, occasion_of
 from decisions.stages.collect import after_screening
 
@@ -84,12 +84,14 @@ def _is_audited(cycle: DecisionCycle, now: datetime) -> bool:
 def watch_pass_rate() -> None:
     """Tell a person when the screener lets almost nothing through any more."""
     newest = ScreenerLog.objects.order_by("-id").values_list("signal", flat=True)[:PASS_RATE_WINDOW]
-    last = OutboxMessage.objects.filter(category=LETS_LITTLE_THROUGH).order_by("-created_at").first()
+    now = wall_now()
+    lately = OutboxMessage.objects.filter(category=LETS_LITTLE_THROUGH, created_at__gte=now - ALARM_INTERVAL)
+    last = lately.order_by("-created_at").first()
     alarm = pass_rate_alarm(
         [*reversed(newest)],
         settings.SCREENER_MIN_PASS_RATE,
         last_alarm_at=last.created_at if last else None,
-        now=wall_now(),
+        now=now,
     )
     if alarm is not None:
         outbox.record_alert("WARN", LETS_LITTLE_THROUGH, "The screener lets little through", alarm, "None")
