@@ -1,10 +1,12 @@
 """Pages of the decisions: cycles and all they leave, the messages that came and went, the news calendar."""
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any, get_args
 
 from django import forms
 from django.contrib import admin
-from django.db.models import Field
+from django.db.models import Count, Field, OuterRef, QuerySet, Subquery, Sum
 from django.http import HttpRequest
 
 from decisions import (
@@ -15,19 +17,48 @@ from decisions import (
     risk_admin,  # noqa: F401 - registers the page of the risk state and what people may do there
 )
 from decisions.clock import wall_now
+from decisions.cycle_filters import StateFilter
 from journal.admin_base import EditableAdmin, register
+from journal.admin_reasons import Reasoned, with_reason
+from journal.export import Format
+from journal.presentation import pill, shown
+from journal.record_filters import VersionFilter
+from journal.record_lists import RecordListAdmin, Told
 
-register(
-    models.DecisionCycle,
-    list_display=(
+
+@admin.register(models.DecisionCycle)
+class CycleAdmin(RecordListAdmin):
+    """The cycles, with how they ended and what their models cost."""
+
+    list_display = (
         "slot_at", "instrument", "state", "outcome", "reason", "bypass_reason", "screener_signal", "round",
         "playbook_version", "finished_at",
-    ),
-    list_filter=("outcome", "state", "instrument", "screener_signal", "shadow_audit", "openings_blocked", "round"),
-    search_fields=("instrument", "reason", "decision_id", "last_error"),
-    date_hierarchy="slot_at",
-    ordering=("-slot_at", "-id"),
-)  # fmt: skip
+    )  # fmt: skip
+    list_filter = (
+        "outcome", ("state", StateFilter), "instrument", "screener_signal", "shadow_audit", "openings_blocked",
+        "round", VersionFilter,
+    )  # fmt: skip
+    search_fields = ("instrument", "reason", "decision_id", "last_error")
+    date_hierarchy = "slot_at"
+    ordering = ("-slot_at", "-id")
+
+    def sums(self, rows: QuerySet[Any]) -> tuple[int, Iterable[Told]]:
+        found = dict(rows.values_list("pk", "outcome"))
+        paid = models.ModelCall.objects.filter(cycle__in=found)
+        spent = paid.aggregate(calls=Count("pk"), usd=Sum("cost_usd"))
+        outcomes = Counter(outcome or "under way" for outcome in found.values())
+        return len(found), [
+            ("Cycles", f"{len(found):,}"),
+            ("Model calls", f"{spent['calls']:,}"),
+            ("Model cost USD", shown("cost_usd", spent["usd"])),
+            *((pill(outcome), f"{cycles:,}") for outcome, cycles in outcomes.most_common()),
+        ]
+
+    def for_export(self, rows: QuerySet[Any], _: Format) -> QuerySet[Any]:
+        calls = models.ModelCall.objects.filter(cycle=OuterRef("pk")).order_by().values("cycle")
+        return rows.annotate(model_cost_usd=Subquery(calls.annotate(usd=Sum("cost_usd")).values("usd")))
+
+
 register(
     models.ModelCall,
     list_display=(
@@ -162,7 +193,13 @@ register(
     list_display=("created_at", "stream", "type", "severity", "category", "payload", "sent_at"),
     list_filter=("stream", "type", "severity", "category", ("sent_at", admin.EmptyFieldListFilter)),
     search_fields=("msg_id", "category"),
-    date_hierarchy="created_at",
+    date_hierarchy="sent_at",
+)
+register(
+    models.AlertDelivery,
+    list_display=("created_at", "alert", "channel", "state", "attempts", "error", "ended_at"),
+    list_filter=("channel", "state"),
+    search_fields=("error",),
 )
 register(
     models.CalendarFeed,
@@ -172,9 +209,10 @@ register(
 
 
 @admin.register(models.ScheduledEvent)
-class ScheduledEventAdmin(EditableAdmin):
+class ScheduledEventAdmin(Reasoned, EditableAdmin):
     """The news calendar, the one table here that people keep. What a person saves, no feed replaces."""
 
+    form = with_reason(forms.ModelForm)
     list_display = ("name", "kind", "scheduled_at", "impact", "currency", "source", "fetched_at", "manual")
     list_filter = ("kind", "impact", "currency", "manual")
     search_fields = ("name", "source")

@@ -3,34 +3,38 @@
 Each function gives the further sections of one table's page; see `journal.admin_base.shown_on`.
 """
 
-import json
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from decimal import Decimal
-from typing import Any
+from collections.abc import Iterable, Iterator
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
-from pydantic import BaseModel
-
-from decisions.messages import MarketSnapshot
-from decisions.models import DecisionCycle, Fill, MarketRecord, ModelCall, Order, Outcome, ScreenerLog
-from decisions.schemas import AnalysisAnswer, Decision
+from decisions import trade_page as trade_page
+from decisions.chain import Chain, chain_of_cycle
+from decisions.chain_tabs import (
+    FILLS,
+    ORDERS,
+    TRANSITIONS,
+    VERDICTS,
+    calls_table,
+    cost,
+    decision_tabs,
+    reply_words,
+    snapshot_sections,
+    sources_table,
+)
+from decisions.models import DecisionCycle, MarketRecord, ModelCall, Order, Outcome, ResearchCache
 from journal.admin_base import shown_on
 from journal.models import Trade
 from journal.presentation import (
     Document,
+    Facts,
     Notice,
     Section,
+    Tab,
     Table,
     facts_of,
-    indicators_table,
     plain,
-    pretty,
     table_of,
     tone_of,
 )
-from risk.admin import rules_table
 from risk.models import Verdict
 
 MEANING: dict[str, str] = {
@@ -61,36 +65,21 @@ MEANING: dict[str, str] = {
 """Every outcome in plain words."""
 
 CYCLES = ("slot_at", "instrument", "state", "outcome", "reason")
-CALLS = ("purpose", "model", "outcome", "cost_usd", "latency_ms", "input_tokens", "output_tokens", "error")
-ORDERS = (
-    "created_at", "action", "kind", "order_type", "size", "filled_size", "limit_price", "stop_loss", "take_profit",
-    "status", "reason",
-)  # fmt: skip
-TRANSITIONS = ("at", "from_status", "to_status", "cause")
-FILLS = (
-    "filled_at", "intent", "status", "price", "size", "fee_usd", "pnl_usd", "exit_reason", "reject_reason",
-)  # fmt: skip
 TRADES = ("symbol", "direction", "opened_at", "closed_at", "entry_price", "exit_price", "pnl_usd", "status")
-VERDICTS = ("symbol", "action", "outcome", "approved", "created_at")
-SCREENINGS = ("symbol", "signal", "reason", "opus_action", "opus_agreed", "latency_ms")
 
 
 @shown_on(DecisionCycle)
 def cycle_page(cycle: DecisionCycle) -> Iterator[Section]:
     """How it ended and why, then everything it left, in the order in which it happened."""
+    chain = chain_of_cycle(cycle)
     yield _ending(cycle)
-    yield from _snapshot(cycle.snapshot)
-    yield table_of("Screening", ScreenerLog.objects.filter(cycle=cycle), *SCREENINGS)
-    calls = list(cycle.model_calls.order_by("id"))
-    yield table_of(f"Model calls, {sum(call.cost_usd for call in calls)} USD", calls, *CALLS)
-    yield from _decision(cycle)
-    yield from _verdict(cycle.decision_id)
-    yield table_of("Order", cycle.orders.order_by("id"), *ORDERS)
-    yield table_of("Fills", Fill.objects.filter(order__cycle=cycle).order_by("id"), *FILLS)
-    yield table_of("Trade", _trades_of(cycle), *TRADES)
-    for call in calls:
-        yield Document(title=f"{call.get_purpose_display()}: prompt", text=call.prompt)
-        yield Document(title=f"{call.get_purpose_display()}: raw reply", text=call.raw_reply)
+    yield _times(cycle, chain)
+    yield from decision_tabs(chain)
+    found = {order.trade_id for order in chain.orders} | {fill.trade_id for fill in chain.fills}
+    changed = [trade_id for trade_id in found if trade_id is not None]
+    yield Tab(title="Orders", sections=[table_of("Trade", Trade.objects.filter(pk__in=changed), *TRADES)])
+    costs = calls_table(chain.all_calls, f"What models cost: {cost(chain.all_calls)} USD")
+    yield Tab(title="Money", sections=[costs])
 
 
 def _ending(cycle: DecisionCycle) -> Notice:
@@ -99,53 +88,23 @@ def _ending(cycle: DecisionCycle) -> Notice:
     return Notice(title=MEANING[cycle.outcome], text=cycle.reason, tone=tone_of(cycle.outcome))
 
 
-def _snapshot(payload: Mapping[str, Any] | None) -> Iterator[Section]:
-    if payload is None:
-        return
-    yield facts_of("Snapshot", _figures(payload, MarketSnapshot))
-    yield indicators_table({"": payload.get("indicators")})
-
-
-def _figures(document: Mapping[str, Any], schema: type[BaseModel]) -> dict[str, Any]:
-    """The plain members of a document in the order of its schema, decimals that travel as text as numbers."""
-    return {
-        name: Decimal(value) if isinstance(value, str) and re.fullmatch(r"-?\d+(\.\d+)?", value) else value
-        for name in schema.model_fields
-        if not isinstance(value := document.get(name), dict)
+def _times(cycle: DecisionCycle, chain: Chain) -> Facts:
+    """What a reader asks first, and the milliseconds that each stage worked."""
+    stages = cycle.stage_ms or {}
+    told = {
+        "instrument": cycle.instrument,
+        "slot_at": cycle.slot_at,
+        "outcome": cycle.outcome,
+        "openings_blocked": cycle.openings_blocked,
+        "openings_blocked_reason": cycle.openings_blocked_reason,
+        "bypass_reason": cycle.bypass_reason,
+        "shadow_audit": cycle.shadow_audit,
+        "round": cycle.round,
+        "playbook_version": cycle.playbook_version,
+        "model_costs_usd": cost(chain.all_calls),
+        "stages": ", ".join(f"{stage} {spent} ms" for stage, spent in stages.items()),
     }
-
-
-def _decision(cycle: DecisionCycle) -> Iterator[Section]:
-    if cycle.decision is None:
-        return
-    wanted = _figures(cycle.decision.get("decision", {}), Decision) | _figures(cycle.decision, AnalysisAnswer)
-    yield facts_of("What the big model wanted", wanted)
-
-
-def _verdict(decision_id: UUID) -> Iterator[Section]:
-    verdict = Verdict.objects.filter(decision_id=decision_id).first()
-    yield table_of("Verdict of the risk gate", [verdict] if verdict else [], *VERDICTS)
-    if verdict:
-        yield rules_table(verdict)
-
-
-def _trades_of(cycle: DecisionCycle) -> QuerySet[Trade]:
-    """The trade it opened, and the one its order changed."""
-    return Trade.objects.filter(Q(decision_id=cycle.decision_id) | Q(orders__cycle=cycle)).distinct()
-
-
-@shown_on(Trade)
-def trade_chain(trade: Trade) -> Iterator[Section]:
-    """The decisions behind a trade, its orders, fills and funding."""
-    orders = list(trade.orders.order_by("id"))
-    fills = list(trade.fills.order_by("filled_at", "id"))
-    decided = Q(decision_id=trade.decision_id) | Q(pk__in=[order.cycle_id for order in orders])
-    cycles = list(DecisionCycle.objects.filter(decided).order_by("slot_at"))
-    yield table_of("Decisions", cycles, *CYCLES)
-    yield _verdicts([cycle.decision_id for cycle in cycles])
-    yield table_of("Orders", orders, *ORDERS)
-    yield table_of("Fills", fills, *FILLS)
-    yield table_of("Funding", trade.funding_payments.order_by("paid_at"), "paid_at", "amount_usd", "rate")
+    return facts_of("At a glance", told)
 
 
 def _verdicts(decision_ids: Iterable[UUID]) -> Table:
@@ -174,7 +133,7 @@ def decision_of_verdict(verdict: Verdict) -> Iterator[Section]:
 @shown_on(MarketRecord)
 def snapshot_page(record: MarketRecord) -> Iterator[Section]:
     """The snapshot as a decision would have seen it."""
-    yield from _snapshot(record.payload)
+    yield from snapshot_sections(record.payload)
 
 
 @shown_on(ModelCall)
@@ -186,28 +145,7 @@ def call_page(call: ModelCall) -> Iterator[Section]:
         yield Document(title="Reply, without its envelope", text=words, is_open=True)
 
 
-def reply_words(raw_reply: str) -> str:
-    """The texts of a reply, JSON among them indented; empty when the reply is no JSON document."""
-    try:
-        return "\n\n".join(_indented(text) for text in _texts(json.loads(raw_reply)))
-    except (ValueError, RecursionError):
-        return ""
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, list):
-        for each in value:
-            yield from _texts(each)
-    elif isinstance(value, dict):
-        for name, each in value.items():
-            if name == "text" and isinstance(each, str):
-                yield each
-            else:
-                yield from _texts(each)
-
-
-def _indented(text: str) -> str:
-    try:
-        return pretty(json.loads(text))
-    except ValueError:
-        return text
+@shown_on(ResearchCache)
+def research_page(cached: ResearchCache) -> Iterator[Section]:
+    """The pages that the answer rests on."""
+    yield sources_table(cached.response_json)

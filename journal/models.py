@@ -85,6 +85,8 @@ class Trade(models.Model):
             models.Index(fields=["strategy_used"], name="idx_trades_strategy"),
             models.Index(fields=["market_regime"], name="idx_trades_regime"),
             models.Index(F("closed_at").desc(), name="idx_trades_closed_at"),
+            models.Index(fields=["symbol", "-opened_at"], name="idx_trades_symbol_opened"),
+            models.Index(fields=["decision_id"], name="idx_trades_decision"),
         )
         constraints = (
             one_of("trades_direction", "direction", ["LONG", "SHORT"]),
@@ -102,11 +104,63 @@ class Trade(models.Model):
                 | Q(status__in=["closed", "cancelled"], closed_at__isnull=False, open_size=0),
                 name="trades_closed_completely",
             ),
-            models.UniqueConstraint(fields=["symbol"], condition=Q(status="open"), name="trades_one_open_per_symbol"),
+            # Open trades are asked for by this null, not by their status: a prepared statement is planned without its
+            # parameters, and only what stands in its text can lead it to the index of the few that are open.
+            models.UniqueConstraint(
+                fields=["symbol"], condition=Q(closed_at__isnull=True), name="trades_one_open_per_symbol"
+            ),
         )
 
     def __str__(self) -> str:
         return f"{self.direction} {self.symbol} {self.opened_at:%Y-%m-%d %H:%M}"
+
+
+class TradeNote(models.Model):
+    """What a person has to say about a trade: never changed, never deleted."""
+
+    trade = models.ForeignKey(Trade, on_delete=models.PROTECT, related_name="notes")
+    author = models.CharField(max_length=150)
+    text = models.CharField(max_length=5000)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "trade_notes"
+        permissions = (("annotate_trade", "Can write notes about trades and set their tags"),)
+        constraints = (
+            models.CheckConstraint(condition=Q(text__regex=r"\S"), name="note_text"),
+            models.CheckConstraint(condition=~Q(author=""), name="note_author"),
+        )
+
+    def __str__(self) -> str:
+        return f"note of {self.author} on {self.trade}"
+
+
+class TradeTag(models.Model):
+    """A word by which a person finds a trade again. It stands until somebody takes it off."""
+
+    trade = models.ForeignKey(Trade, on_delete=models.PROTECT, related_name="tags")
+    tag = models.CharField(max_length=30)
+    added_by = models.CharField(max_length=150)
+    added_at = models.DateTimeField(auto_now_add=True)
+    removed_by = models.CharField(max_length=150, blank=True)
+    removed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "trade_tags"
+        indexes = (models.Index(fields=["tag"], condition=Q(removed_at__isnull=True), name="idx_tag_standing"),)
+        constraints = (
+            models.CheckConstraint(condition=Q(tag__regex=r"^[a-z0-9][a-z0-9-]*$"), name="tag_word"),
+            models.CheckConstraint(
+                condition=Q(removed_at__isnull=True, removed_by="") | Q(removed_at__isnull=False) & ~Q(removed_by=""),
+                name="tag_removed_by_somebody",
+            ),
+            models.UniqueConstraint(
+                fields=["trade", "tag"], condition=Q(removed_at__isnull=True), name="tag_once_a_trade"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.tag
 
 
 class PlaybookVersion(models.Model):

@@ -6,11 +6,10 @@ a JSON document look alike. Whatever a model or a message holds is escaped here;
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 from django.db.models import Model
 from django.urls import reverse
@@ -18,7 +17,41 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 
-Tone = Literal["good", "bad", "warn", "info", "plain"]
+from journal.page_parts import Document, Facts, Form, Meter, Meters, Notice, Section, Tab, Table, Tabs, Tone, arranged
+from journal.untrusted import page_host, visible
+
+__all__ = [
+    "NOTHING",
+    "TIMEFRAMES",
+    "Document",
+    "Facts",
+    "Form",
+    "Meter",
+    "Meters",
+    "Notice",
+    "Section",
+    "Tab",
+    "Table",
+    "Tabs",
+    "Tone",
+    "arranged",
+    "duration",
+    "facts_of",
+    "indicators_table",
+    "label",
+    "link",
+    "link_out",
+    "moment",
+    "number",
+    "page_of",
+    "page_sections",
+    "pill",
+    "plain",
+    "pretty",
+    "shown",
+    "table_of",
+    "tone_of",
+]
 
 NOTHING = format_html('<span class="nothing">{}</span>', "–")
 LONGEST_CELL = 140
@@ -87,7 +120,7 @@ def shown(name: str, value: Any, *, short: bool = False) -> str:
             value = json.dumps(value, ensure_ascii=False)
     if CODED.match(name):
         return pill(str(value))
-    return _cut(str(value)) if short else str(value)
+    return _cut(visible(str(value))) if short else visible(str(value))
 
 
 def _cut(text: str) -> SafeString:
@@ -145,7 +178,7 @@ def plain(value: Decimal) -> str:
 
 def pill(word: str) -> SafeString:
     """One word of a closed set, coloured by what it means."""
-    return format_html('<span class="pill pill-{}">{}</span>', tone_of(word), word.replace("_", " "))
+    return format_html('<span class="pill pill-{}">{}</span>', tone_of(word), visible(word.replace("_", " ")))
 
 
 def tone_of(word: str) -> Tone:
@@ -162,79 +195,25 @@ def link(row: Model, text: str | None = None) -> SafeString:
     return format_html('<a href="{}" title="{}">{}</a>', page_of(row), row, text or row)
 
 
-# --- the parts of a page ----------------------------------------------------------------------------------------------
+def link_out(address: str, text: str = "") -> str:
+    """A page elsewhere, with its host; it is not told where the reader comes from. Bare text for what is no page."""
+    host = page_host(address)
+    if host is None:
+        return visible(text or address)
+    named = visible(text) if text and text != address else ""
+    return format_html(
+        '<a href="{}" rel="noreferrer noopener nofollow" target="_blank">{}</a> <span class="nothing">{}</span>',
+        address,
+        named or address,
+        host if named else "",
+    )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notice:
-    """What a reader should know first."""
-
-    kind: ClassVar = "notice"
-    title: str
-    text: str
-    tone: Tone
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Meter:
-    """How much of a limit is used up: `used` is 1 at the limit and more beyond it, None while nothing can be measured.
-    `text` says the same in words."""
-
-    name: str
-    used: Decimal | None
-    text: str
-    tone: Tone
-
-    @property
-    def filled(self) -> str:
-        """The part of the bar that is filled, 0 to 1, as markup takes it."""
-        return f"{min(max(self.used or Decimal(0), Decimal(0)), Decimal(1)):.4f}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Meters:
-    """Bars against their limits."""
-
-    kind: ClassVar = "meters"
-    title: str
-    meters: Sequence[Meter]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """Names and values."""
-
-    kind: ClassVar = "facts"
-    title: str
-    facts: Sequence[tuple[str, str]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """Rows of cells under headers; a table without rows says so."""
-
-    kind: ClassVar = "table"
-    title: str
-    headers: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Document:
-    """A long text or a JSON document, folded away unless `is_open`."""
-
-    kind: ClassVar = "document"
-    title: str
-    text: str
-    is_open: bool = False
-
-
-Section = Notice | Meters | Facts | Table | Document
-ORDER: tuple[type, ...] = (Notice, Meters, Facts, Table, Document)
-"""How the sections of a page follow one another."""
+# --- parts of a page out of values -----------------------------------------------------------------------------------
 
 
 def facts_of(title: str, values: Mapping[str, Any]) -> Facts:
+    """Fields as names and values."""
     return Facts(title=title, facts=[(label(name), shown(name, value)) for name, value in values.items()])
 
 

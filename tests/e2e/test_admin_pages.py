@@ -71,6 +71,7 @@ def test_a_person_logs_in_and_reads_trades_and_a_cycle(width: int, live_server: 
         expect(page.locator(".record h2").first).to_contain_text("LONG BTC-USDT-SWAP")
         page.goto(f"{live_server.url}{addresses[1]}")
         expect(page.locator(".record h2").first).to_contain_text("The order was sent and filled")
+        page.get_by_role("tab", name="Model", exact=True).click()
         page.click("summary:has-text('raw reply')")
         expect(page.locator("pre:has-text('onerror')")).to_be_visible()
         assert "owned" not in page.title()

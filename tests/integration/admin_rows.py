@@ -11,8 +11,9 @@ from django.contrib.auth.models import User
 from django.db.models import Field, Model
 from django.test import Client
 
-from decisions.models import DecisionCycle
+from decisions.models import AlertDelivery, DecisionCycle, Order
 from journal.models import Trade
+from reflection.models import PlaybookSuggestion, Reflection
 
 START = datetime(2022, 11, 1, tzinfo=UTC)
 OURS = [
@@ -20,12 +21,19 @@ OURS = [
 ]
 WORDS = {
     "side": "buy", "pos_side": "long", "order_type": "market", "action": "OPEN_LONG", "name": "SCREENER_ENABLED",
-    "kind": "CPI", "currency": "USD", "direction": "LONG",
+    "kind": "CPI", "currency": "USD", "direction": "LONG", "tag": "news",
 }  # fmt: skip
 """Words of closed sets that the columns do not name themselves."""
+A_REVIEW: dict[str, Any] = {
+    "status": "waiting", "cause": "", "considered_in": None, "log": None,
+    **dict.fromkeys(("period_start", "finished_at", "claim", "claimed_until")),
+}  # fmt: skip
 ENDINGS: dict[type[Model], dict[str, Any]] = {
+    AlertDelivery: {"ended_at": None},
     DecisionCycle: {"state": "done", "outcome": "traded"},
+    Order: {"ended_at": None},
     Trade: {"status": "closed", "open_size": 0},
+    **dict.fromkeys((Reflection, PlaybookSuggestion), A_REVIEW),
 }
 
 

@@ -32,7 +32,7 @@ def lift(client: Client, block: InstrumentBlock, **values: str) -> str:
 
 
 def test_it_is_asked_first_and_done_when_it_is_confirmed(block: InstrumentBlock) -> None:
-    ada = person("change_instrumentblock")
+    ada = person("lift_block")
     assert "This is what will be done" in lift(ada, block, reason="the position is mine")
     assert context.instrument_trouble(BTC) == "a position that is not ours"
     lift(ada, block, reason="the position is mine", confirmed="yes")
@@ -43,7 +43,7 @@ def test_it_is_asked_first_and_done_when_it_is_confirmed(block: InstrumentBlock)
 
 
 def test_a_block_that_was_lifted_already_is_not_lifted_again(block: InstrumentBlock) -> None:
-    ada = person("change_instrumentblock")
+    ada = person("lift_block")
     for _ in range(2):
         page = lift(ada, block, reason="the position is mine", confirmed="yes")
     assert "This block has been lifted already." in page

@@ -168,7 +168,7 @@ def test_staff_sees_only_what_it_may(client: Client):
 def test_staff_with_the_permission_keeps_the_news_calendar():
     event = {
         "kind": "CPI", "name": "Consumer Price Index", "scheduled_at_0": "2026-12-10", "scheduled_at_1": "13:30:00",
-        "impact": "high", "currency": "USD", "source": "a person",
+        "impact": "high", "currency": "USD", "source": "a person", "reason": "no feed has it yet",
     }  # fmt: skip
     keeper = staff("add_scheduledevent", "change_scheduledevent", "view_scheduledevent")
     refused = keeper.post(list_of(ScheduledEvent, "add"), {**event, "kind": "RUMOUR"})

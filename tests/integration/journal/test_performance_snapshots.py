@@ -12,6 +12,7 @@ from django.db import connections
 from journal.models import AccountUpdate, PerformanceSnapshot, Trade
 from journal.performance import PriceSpan
 from journal.performance_snapshots import SETTLING, write_due
+from tests.integration.rewriting import rewriting_the_record
 
 pytestmark = pytest.mark.django_db
 
@@ -142,8 +143,9 @@ def test_back_filled_rows_are_those_that_would_have_been_written_in_time() -> No
         write(day + DAY + SETTLING, costs=costs)
         found = PerformanceSnapshot.objects.filter(snapshot_type__in=[Kind.HOURLY, Kind.DAILY]).order_by("id")
         rows = sorted((row.snapshot_type, row.period_end, row.metrics_json) for row in found)
-        for model in (PerformanceSnapshot, AccountUpdate, Trade):
-            model.objects.all().delete()
+        with rewriting_the_record():
+            for model in (PerformanceSnapshot, AccountUpdate, Trade):
+                model.objects.all().delete()
         return rows
 
     def costs(start: datetime, end: datetime) -> Decimal:

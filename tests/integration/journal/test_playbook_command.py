@@ -12,6 +12,7 @@ from journal.models import PerformanceSnapshot, PlaybookVersion, Promotion
 from journal.playbook_versions import active, find
 from tests.integration.admin_rows import row
 from tests.integration.journal.playbooks import by_hand, by_reflection, lessons, seeded
+from tests.integration.rewriting import rewriting_the_record
 
 pytestmark = pytest.mark.usefixtures(seeded.__name__)
 
@@ -96,8 +97,9 @@ def test_what_is_mistyped_is_refused_with_2():
 
 
 def test_before_the_first_playbook_it_says_how_to_get_one():
-    Promotion.objects.all().delete()
-    PlaybookVersion.objects.all().delete()
+    with rewriting_the_record():
+        Promotion.objects.all().delete()
+        PlaybookVersion.objects.all().delete()
     for words in (("history",), ("show", "1"), ("rollback", "1", "--reason", "why")):
         assert "`manage.py seed` writes the first" in refused(2, *words)
 

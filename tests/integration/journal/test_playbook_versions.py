@@ -30,6 +30,7 @@ from journal.services import active_playbook
 from tests.integration.admin_rows import row
 from tests.integration.decisions.scene import at_once
 from tests.integration.journal.playbooks import NOW, by_hand, by_reflection, lessons, seeded, taught
+from tests.integration.rewriting import rewriting_the_record
 
 pytestmark = pytest.mark.usefixtures(seeded.__name__)
 
@@ -232,7 +233,8 @@ def test_an_unreadable_version_that_trades_is_left_by_editing_it_and_by_a_roll_b
         lambda: save(mended, basis()),
         lambda: roll_back(1, by="ada", reason="it cannot be read", now=NOW),
     ):
-        PlaybookVersion.objects.filter(version=active().version).update(playbook_json={"version": 2})
+        with rewriting_the_record():
+            PlaybookVersion.objects.filter(version=active().version).update(playbook_json={"version": 2})
         assert deed() == active()
     assert find(3).change_summary.startswith("Version 2 cannot be read any more: last_updated: it is missing")
     assert lessons(find(4)) == []
@@ -250,8 +252,9 @@ def test_what_was_promoted_after_the_look_is_a_conflict() -> None:
 
 
 def test_before_the_first_playbook_everything_says_so() -> None:
-    Promotion.objects.all().delete()
-    PlaybookVersion.objects.all().delete()
+    with rewriting_the_record():
+        Promotion.objects.all().delete()
+        PlaybookVersion.objects.all().delete()
     for deed in (basis, active, partial(promote, 1, by="ada", reason="why"), partial(reject, 1, by="a", reason="why")):
         with pytest.raises(NoVersion, match=r"`manage\.py seed` writes the first"):
             deed()

@@ -6,7 +6,22 @@ from typing import Any
 
 import pytest
 
-from journal.presentation import NOTHING, duration, indicators_table, label, moment, plain, shown, tone_of
+from journal.presentation import (
+    NOTHING,
+    Document,
+    Facts,
+    Notice,
+    Tab,
+    Table,
+    arranged,
+    duration,
+    indicators_table,
+    label,
+    moment,
+    plain,
+    shown,
+    tone_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -103,3 +118,39 @@ def test_indicators_stand_side_by_side_by_timeframe():
     assert table.headers == ["Indicator", "15m at entry", "4H at entry"]
     assert [row[0] for row in table.rows] == ["ADX 14", "RSI 14"]
     assert table.rows[0][1:] == [NOTHING, NOTHING]
+
+
+# --- how a page is put together ---------------------------------------------------------------------------------------
+
+OWN = Facts(title="Trade", facts=[])
+PAPERS = [Document(title="Reasoning", text="because")]
+
+
+def test_a_page_without_tabs_has_its_own_columns_among_the_sections():
+    table, notice = Table(title="Fills", headers=(), rows=()), Notice(title="Closed", text="", tone="good")
+    assert arranged(OWN, PAPERS, [table, notice]) == [notice, OWN, table, *PAPERS]
+
+
+def test_a_page_with_tabs_has_its_columns_in_the_last_one_and_what_is_long_in_the_one_before():
+    table, notice = Table(title="Fills", headers=(), rows=()), Notice(title="Closed", text="", tone="good")
+    *top, tabs = arranged(OWN, PAPERS, [table, Tab(title="Notes", sections=[notice]), notice])
+    assert top == [notice]
+    assert [(tab.title, list(tab.sections)) for tab in tabs.tabs] == [
+        ("Notes", [notice]),
+        ("More", [table]),
+        ("Every column", [OWN, *PAPERS]),
+    ]
+
+
+def test_tabs_of_one_name_are_one_and_follow_a_decisions_course():
+    first, second = Notice(title="one", text="", tone="info"), Notice(title="two", text="", tone="info")
+    given = [
+        Tab(title=title, sections=[each]) for title, each in (("Review", first), ("Other", first), ("Snapshot", first))
+    ]
+    (tabs,) = arranged(OWN, [], [*given, Tab(title="Review", sections=[second], count=2)])
+    assert [(tab.title, tab.name, tab.count) for tab in tabs.tabs[:-1]] == [
+        ("Snapshot", "tab-snapshot", None),
+        ("Review", "tab-review", 2),
+        ("Other", "tab-other", None),
+    ]
+    assert list(tabs.tabs[1].sections) == [first, second]
