@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import talib
@@ -203,6 +203,25 @@ class IndicatorEngine:
             self._begin(history)
         self.values = self._values()
 
+    @classmethod
+    def of_timeframes(cls, base_seconds: int, longer: Mapping[str, BarSeries], base: BarSeries) -> Self:
+        """The engine of a source that tells the bars of each timeframe, and of the base bars only the newest.
+
+        `longer` are each timeframe's closed bars; `base` the base bars, at least one, back to the beginning of every
+        bar not finished yet. Raises `BarError` also for a timeframe that ends before or after its last bar to have
+        closed by then.
+        """
+        engine = cls(base_seconds)
+        _refuse_faults(base, base_seconds)
+        end_ms = int(base.open_ms[-1]) + base_seconds * 1000
+        for name, seconds in TIMEFRAMES.items():
+            _refuse_faults(longer[name], seconds)
+            due_ms = end_ms // (seconds * 1000) * seconds * 1000
+            if len(longer[name]) and int(longer[name].open_ms[-1]) + seconds * 1000 != due_ms:
+                raise BarError(f"the {name} bars do not end at {time_of(due_ms):%Y-%m-%d %H:%M}")
+        engine._open(longer, base)
+        return engine
+
     @property
     def hourly(self) -> TimeframeIndicators:
         return self._indicators["1H"]
@@ -220,21 +239,30 @@ class IndicatorEngine:
         return self.values
 
     def _begin(self, history: BarSeries) -> None:
-        fault = first_fault(history, self._base_seconds)
-        if fault:
-            raise BarError(f"bar {time_of(int(history.open_ms[fault[0]])):%Y-%m-%d %H:%M}: {fault[1]}")
-        self._previous_ms = int(history.open_ms[-1])
+        _refuse_faults(history, self._base_seconds)
+        base = self._base_seconds
+        longer = {name: aggregate(history, base_seconds=base, seconds=each) for name, each in TIMEFRAMES.items()}
+        self._open(longer, history)
+
+    def _open(self, longer: Mapping[str, BarSeries], base: BarSeries) -> None:
+        """Take the closed bars of each timeframe, and of the base bars those of the bars not finished yet."""
+        self._previous_ms = int(base.open_ms[-1])
         for name, seconds in TIMEFRAMES.items():
-            self._indicators[name] = TimeframeIndicators(
-                aggregate(history, base_seconds=self._base_seconds, seconds=seconds)
-            )
+            self._indicators[name] = TimeframeIndicators(longer[name])
             unfinished = (self._previous_ms // 1000 + self._base_seconds) % seconds // self._base_seconds
-            for bar in history.part(max(len(history) - unfinished, 0), len(history)):
+            for bar in base.part(max(len(base) - unfinished, 0), len(base)):
                 self._aggregators[name].update(bar)
+        self.values = self._values()
 
     def _values(self) -> Timeframes:
         m15, h1, h4 = (self._indicators[name].values for name in TIMEFRAMES)
         return Timeframes.model_validate({"15m": m15, "1H": h1, "4H": h4})
+
+
+def _refuse_faults(bars: BarSeries, seconds: int) -> None:
+    fault = first_fault(bars, seconds) if len(bars) else None
+    if fault:
+        raise BarError(f"bar {time_of(int(bars.open_ms[fault[0]])):%Y-%m-%d %H:%M}: {fault[1]}")
 
 
 def _bars_standing_still(bars: BarSeries) -> int:

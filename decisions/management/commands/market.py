@@ -1,9 +1,11 @@
-"""`manage.py market`: the sandbox's stand-in for the market data service, one bar every few seconds."""
+"""`manage.py market`: the sandbox's stand-in for the market data service, one bar every few seconds, or OKX's data."""
 
 import signal
 from argparse import ArgumentParser
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from datetime import UTC, datetime
+from functools import partial
 from itertools import count
 from pathlib import Path
 from threading import Event
@@ -12,28 +14,60 @@ from typing import Any
 
 import redis
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
+from decisions.clients.okx import OkxClient, Stopped
+from decisions.okx import published
+from decisions.okx.feed import InterestReadings
+from decisions.okx.history import BACKLOG
+from decisions.okx.service import OkxMarket, Outcome, next_look
+from decisions.okx.watch import Progress
 from decisions.sandbox.market import SandboxMarket, Step, publish_step
 from decisions.sandbox.opening import FILE_MISTAKES, open_market, read_sources
 from orchestrator_project import streams
+from orchestrator_project.command_line import CommandWithExamples
 from orchestrator_project.crash_points import reached
 from orchestrator_project.logs import get_logger
+from orchestrator_project.monitoring.heartbeats import touch
 
 QUIET_SECONDS = 2.0
 """A warm-up that takes longer tells how far it is."""
 RETRY_SECONDS = 1.0
+OF_THE_SANDBOX = ("market", "funding", "oi", "start", "seed", "bar_seconds", "bars")
+"""Options that mean nothing to a real market."""
 
 log = get_logger(__name__)
 
 
-class Command(BaseCommand):
+EXAMPLES = """
+examples:
+  manage.py market
+  manage.py market --market okx_BTC-USDT-SWAP_5m_2025.csv.gz --bars 100
+  manage.py market --source okx --once
+
+exit codes: 0 stopped or ended, 1 with --once not every instrument was published, 2 a mistake in what was typed
+"""
+
+
+class Command(CommandWithExamples):
+    examples = EXAMPLES
     help = (
         "Run the sandbox market until it is told to stop: recorded candles, or without --market a generated market. "
-        "It goes on after the bar it ended with."
+        "It goes on after the bar it ended with. With --source okx: OKX's public market data, without a key."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--source",
+            choices=("sandbox", "okx"),
+            default="sandbox",
+            help="where prices come from (default: %(default)s)",
+        )
+        parser.add_argument(
+            "--once",
+            action="store_true",
+            help="with --source okx: publish one snapshot an instrument; exit code 1: not all",
+        )
         for name, words in (
             ("--market", "candles, CSV or CSV.gz: ts,open,high,low,close,volume; once for each instrument"),
             ("--funding", "funding rates of an instrument: ts,rate"),
@@ -50,8 +84,19 @@ class Command(BaseCommand):
         parser.add_argument("--bars", type=int, help="stop after so many bars")
 
     def handle(self, **options: Any) -> None:
+        if options["source"] == "okx":
+            self._run_okx(options)
+        elif options["once"]:
+            raise CommandError("--once is for --source okx; here it is --bars 1", returncode=2)
+        else:
+            self._run_sandbox(options)
+
+    def _run_sandbox(self, options: Mapping[str, Any]) -> None:
         if not settings.SANDBOX:
-            raise CommandError("SANDBOX is false: the real market data is in use, not this stand-in", returncode=2)
+            raise CommandError(
+                "SANDBOX is false: the real market data is in use, not this stand-in; --source okx gives OKX's",
+                returncode=2,
+            )
         bar_seconds = float(settings.SANDBOX_BAR_SECONDS) if options["bar_seconds"] is None else options["bar_seconds"]
         if not 0.01 <= bar_seconds <= 3600:
             raise CommandError(f"--bar-seconds {bar_seconds:g}: from 0.01 to 3600", returncode=2)
@@ -89,6 +134,48 @@ class Command(BaseCommand):
         except FILE_MISTAKES as error:
             raise CommandError(str(error), returncode=2) from error
 
+    def _run_okx(self, options: Mapping[str, Any]) -> None:
+        given = [f"--{name.replace('_', '-')}" for name in OF_THE_SANDBOX if options[name] not in (None, [])]
+        if given:
+            raise CommandError(f"{', '.join(given)}: of the sandbox's market, not of --source okx", returncode=2)
+        stop = _stop_on_signal()
+        with closing(OkxClient(settings.OKX_BASE_URL, stop)) as client, closing(streams.connect()) as publisher:
+            market = OkxMarket(
+                settings.INSTRUMENTS, client, interest=_interest_known(publisher), progress=_progress(self._say)
+            )
+            self._say(
+                f"Market data of OKX at {settings.OKX_BASE_URL}: {', '.join(settings.INSTRUMENTS)}, one snapshot every "
+                f"{settings.OKX_FEED_SECONDS} s. The candles of the past are read first."
+            )
+            try:
+                if options["once"]:
+                    self._look_once(market, publisher, stop)
+                else:
+                    self._look_again_and_again(market, publisher, stop)
+            except Stopped:
+                pass
+        self._say("The market data has stopped.")
+
+    def _look_once(self, market: OkxMarket, publisher: redis.Redis, stop: Event) -> None:
+        outcomes = _round(market, publisher, stop)
+        for outcome in outcomes:
+            self._say(outcome.in_words())
+        if any(outcome.update is None for outcome in outcomes):
+            raise SystemExit(1)
+
+    def _look_again_and_again(self, market: OkxMarket, publisher: redis.Redis, stop: Event) -> None:
+        told: dict[str, str] = {}
+        while not stop.is_set():
+            outcomes = _round(market, publisher, stop)
+            touch()
+            for outcome in outcomes:
+                reason = "" if outcome.update else outcome.fault
+                if told.get(outcome.symbol) != reason:  # the first round, and whatever begins or ends
+                    self._say(outcome.in_words())
+                told[outcome.symbol] = reason
+            now = market.clock.now()
+            stop.wait((next_look(now, settings.OKX_FEED_SECONDS) - now).total_seconds())
+
     def _say(self, line: str) -> None:
         self.stdout.write(line)
         self.stdout.flush()
@@ -111,9 +198,10 @@ def _run(market: SandboxMarket, *, bar_seconds: float, most: int | None, stop: E
             step = market.step()
             if step is None:
                 return "The recorded market has ended: its files hold no further bar."
-            if not _publish(client, step, stop):
+            if not _published(partial(publish_step, client, step), stop):
                 return "The sandbox market has stopped before its last bar went out."
             market.remember(step)
+            touch()
             _log(step)
             due, done = _next_due(due, monotonic(), bar_seconds), done + 1
     return f"The sandbox market has stopped after {most} bars."
@@ -124,16 +212,16 @@ def _next_due(due: float, now: float, bar_seconds: float) -> float:
     return max(due + bar_seconds, now)
 
 
-def _publish(client: redis.Redis, step: Step, stop: Event) -> bool:
-    """Publish the step, as often as it takes while Redis is away. False when told to stop before."""
+def _published(publish: Callable[[], object], stop: Event) -> bool:
+    """Publish, as often as it takes while Redis is away. False when told to stop before."""
     for attempt in count(1):
         try:
-            publish_step(client, step)
+            publish()
             reached("step_published")
             break
         except redis.RedisError as error:
             if attempt == 1:
-                log.warning("redis is away, the bar waits", reason=type(error).__name__)
+                log.warning("redis is away, the prices wait", reason=type(error).__name__)
             if stop.wait(RETRY_SECONDS):
                 return False
     if attempt > 1:
@@ -145,3 +233,39 @@ def _log(step: Step) -> None:
     prices = {update.symbol: str(update.snapshot.price) for update in step.updates}
     alerts = [f"{alert.symbol} {alert.kind}" for update in step.updates for alert in update.alerts]
     log.info("bar", closed_at=step.closed_at.isoformat(), **prices, **({"alerts": alerts} if alerts else {}))
+
+
+# --- OKX --------------------------------------------------------------------------------------------------------------
+
+
+def _round(market: OkxMarket, publisher: redis.Redis, stop: Event) -> Sequence[Outcome]:
+    outcomes = market.round()
+    messages = market.envelopes(outcomes)
+    if messages and not _published(partial(streams.publish_many, publisher, messages), stop):
+        raise Stopped
+    log.info("looked", **{each.symbol: str(each.update.snapshot.price) for each in outcomes if each.update})
+    return outcomes
+
+
+def _interest_known(publisher: redis.Redis) -> dict[str, InterestReadings]:
+    """What was published of open interest before, so that a restart keeps its change over hours."""
+    try:
+        return published.interest(publisher, datetime.now(UTC))
+    except redis.RedisError as error:
+        log.warning("earlier open interest cannot be read", reason=type(error).__name__)
+        return {}
+
+
+def _progress(say: Callable[[str], None]) -> Progress:
+    """Tells, every few seconds, how much of the past is there."""
+    told_at: dict[str, float] = {}
+
+    def progress(symbol: str, there: int, wanted: int) -> None:
+        began = told_at.setdefault(symbol, monotonic())
+        if there == wanted < sum(BACKLOG.values()):
+            say(f"{symbol}: {there:,} candles, all there are; what needs more to be computed is null until then.")
+        elif there == wanted or monotonic() - began > QUIET_SECONDS:
+            told_at[symbol] = monotonic()
+            say(f"{symbol}: {there:,} of {wanted:,} candles.")
+
+    return progress
