@@ -11,7 +11,9 @@ from typing import Any, Literal
 
 import redis
 from django.db import transaction
+from django.db.models import F
 
+from decisions.alerts_out import channels
 from decisions.clock import wall_now, younger
 from decisions.messages import (
     OPUS_DECISIONS,
@@ -25,7 +27,7 @@ from decisions.messages import (
     TradeCancel,
     wrap,
 )
-from decisions.models import OutboxMessage
+from decisions.models import AlertDelivery, OutboxMessage
 from orchestrator_project import streams
 from orchestrator_project.crash_points import reached
 
@@ -44,8 +46,8 @@ def redis_client() -> redis.Redis:
 
 def record(
     stream: str, message: Message, *, category: str = "", severity: str = "", metadata: Mapping[str, Any] | None = None
-) -> None:
-    """Keep a message for `stream` and publish it once the current transaction has committed."""
+) -> OutboxMessage:
+    """Keep a message for `stream` and publish it once the current transaction has committed. Returns its row."""
     kept = OutboxMessage.objects.create(
         stream=stream,
         type=TYPE_NAMES[type(message)],
@@ -55,6 +57,7 @@ def record(
         metadata=dict(metadata or {}),
     )
     transaction.on_commit(lambda: _publish_now(kept))
+    return kept
 
 
 def record_alert(
@@ -65,11 +68,17 @@ def record_alert(
     action_taken: str,
     metadata: Mapping[str, Any] | None = None,
 ) -> None:
-    """Tell a person. `category` groups alerts of one kind; `metadata` goes along."""
+    """Tell a person. `category` groups alerts of one kind; `metadata` goes along.
+
+    Where alerts go out to other channels too, what is to go out is written with the alert.
+    """
     alert = SystemAlert(
         severity=severity, category=category, title=title[:200], detail=detail, action_taken=action_taken
     )
-    record(SYSTEM_ALERTS, alert, category=category, severity=severity, metadata=metadata)
+    with transaction.atomic(savepoint=False):
+        kept = record(SYSTEM_ALERTS, alert, category=category, severity=severity, metadata=metadata)
+        if on := channels.channels_for(severity):
+            AlertDelivery.objects.bulk_create(AlertDelivery(alert=kept, channel=channel) for channel in on)
 
 
 def record_alert_at_most(
@@ -83,12 +92,24 @@ def record_alert_at_most(
     about: Mapping[str, str] | None = None,
 ) -> None:
     """The same, unless one of the category was recorded within the last `every` of wall time; with `about` given, one
-    about the same. It goes along as the metadata."""
-    told = OutboxMessage.objects.filter(younger("created_at", every, wall_now()), category=category)
+    about the same. It goes along as the metadata. What is not told is counted, and the next one that is says how often.
+    """
+    same = OutboxMessage.objects.filter(category=category)
     if about is not None:
-        told = told.filter(metadata=dict(about))
-    if not told.exists():
-        record_alert(severity, category, title, detail, action_taken, metadata=about)
+        same = same.filter(metadata=dict(about))
+    if (told := same.filter(younger("created_at", every, wall_now())).order_by("-created_at").first()) is not None:
+        _count(told)
+        return
+    if (last := same.order_by("-created_at").first()) is not None and last.repeated:
+        detail = f"{detail} ({last.repeated} more of it since {last.created_at:%Y-%m-%d %H:%M} UTC)"
+    record_alert(severity, category, title, detail, action_taken, metadata=about)
+
+
+def _count(told: OutboxMessage) -> None:
+    """Once more the same. Whoever else counts at this moment is not waited for: it is a count for people."""
+    with transaction.atomic(savepoint=False):
+        if OutboxMessage.objects.select_for_update(skip_locked=True).filter(pk=told.pk).values("pk").first():
+            OutboxMessage.objects.filter(pk=told.pk).update(repeated=F("repeated") + 1)
 
 
 def record_decision(decision: OpusDecision, metadata: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from pydantic import BaseModel, ValidationError
 
 from decisions import context
@@ -23,6 +23,7 @@ from decisions.schemas import AnalysisAnswer, ScreenAnswer
 from decisions.stages.calls import keeping
 from journal.models import Promotion
 from journal.services import active_playbook
+from orchestrator_project.command_line import CommandWithExamples
 
 MISTAKE = 2
 LONGEST_SHOWN = 120
@@ -40,7 +41,18 @@ FLAT = AccountState(
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class Command(BaseCommand):
+EXAMPLES = """
+examples:
+  manage.py ask --snapshot docs/examples/snapshot.json
+  manage.py ask --snapshot docs/examples/snapshot.json --screen --dry-run
+  manage.py ask --snapshot docs/examples/snapshot.json --json
+
+exit codes: 0 a cycle could use the answer, 1 it could not, 2 a mistake in what was typed
+"""
+
+
+class Command(CommandWithExamples):
+    examples = EXAMPLES
     help = (
         "Ask a model about one market snapshot, as a cycle would: print the request, what it may cost, and the "
         "decision with its real cost and its faults. Nothing is traded. With a key the service is asked and paid: that "

@@ -6,17 +6,29 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from decisions import calendar, calendar_refresh, clock, context
 from decisions.calendar_refresh import Reading
 from decisions.models import CalendarFeed, ScheduledEvent
+from orchestrator_project.command_line import CommandWithExamples
 from orchestrator_project.terminal import columns
 
 LONGEST_DAYS = 1000
 
 
-class Command(BaseCommand):
+EXAMPLES = """
+examples:
+  manage.py calendar
+  manage.py calendar --days 7
+  manage.py calendar --refresh --json
+
+exit codes: 0 shown, 1 with --refresh a feed could not be read, 2 a mistake in what was typed
+"""
+
+
+class Command(CommandWithExamples):
+    examples = EXAMPLES
     help = (
         "Show the news calendar: events ahead in UTC and New York time, the state of the official feeds, and gaps. "
         "Exit code 1 when --refresh could not read a feed."

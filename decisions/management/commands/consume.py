@@ -5,17 +5,29 @@ import signal
 import socket
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
+from decisions.alerts_out.watch import Watch
 from decisions.consumer import ACCOUNT_STREAMS, GROUP, STREAMS, Consumer
 from decisions.turn import Turn
+from orchestrator_project.command_line import CommandWithExamples
 from orchestrator_project.group_reader import GroupReader
 from orchestrator_project.streams import connect_reader
 
 BLOCK_SECONDS = 1.0
 
 
-class Command(BaseCommand):
+EXAMPLES = """
+examples:
+  manage.py consume
+  manage.py consume --name second
+
+exit codes: 0 stopped by SIGTERM or Ctrl-C, 1 Redis cannot be reached, 2 a mistake in what was typed
+"""
+
+
+class Command(CommandWithExamples):
+    examples = EXAMPLES
     help = (
         "Consume the incoming streams: snapshots, alerts, fills, positions, commands. Run as many as you like: fills "
         "and positions are read by one of them at a time, and by the next one when it ends."
@@ -39,5 +51,10 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: consumer.stop())
         self.stdout.write(f"consuming as {options['name']}")
-        consumer.run()
+        watch = Watch()
+        watch.start()
+        try:
+            consumer.run()
+        finally:
+            watch.stop()
         self.stdout.write("consumer stopped")

@@ -5,10 +5,11 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from decisions.cost_ledger import report
 from decisions.costs import Report
+from orchestrator_project.command_line import CommandWithExamples
 from orchestrator_project.terminal import columns
 
 MOST_DAYS = 366
@@ -26,7 +27,18 @@ NUMBERS = (
 NAMES = ("model", "purpose", "source")
 
 
-class Command(BaseCommand):
+EXAMPLES = """
+examples:
+  manage.py costs
+  manage.py costs --days 7
+  manage.py costs --json
+
+exit codes: 0 shown, 2 a mistake in what was typed
+"""
+
+
+class Command(CommandWithExamples):
+    examples = EXAMPLES
     help = "Show what models have cost today and over the last days, the day's budget, and what the screener saves."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -4,12 +4,13 @@ import json
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from decisions import model_status
 from decisions.clients import claude, prices
 from decisions.clients.catalogue import successor
 from decisions.clock import wall_now
+from orchestrator_project.command_line import CommandWithExamples
 
 Row = dict[str, Any]
 LABELS = {
@@ -22,7 +23,18 @@ LABELS = {
 }
 
 
-class Command(BaseCommand):
+EXAMPLES = """
+examples:
+  manage.py models
+  manage.py models --check
+  manage.py models --json
+
+exit codes: 0 shown, 1 with --check one is gone, 2 a mistake in what was typed, or nobody could be asked
+"""
+
+
+class Command(CommandWithExamples):
+    examples = EXAMPLES
     help = "Show the models in use: their lifecycle, retirement, successor and price. Fails when one is gone."
 
     def add_arguments(self, parser: CommandParser) -> None:

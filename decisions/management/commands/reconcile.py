@@ -1,17 +1,17 @@
 """`manage.py reconcile`: what the record and the venue differ about, and what is done about it."""
 
 import json
-from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
+from django.core.management.base import CommandError, CommandParser
 
 from decisions.clock import now_for_record, wall_now
-from decisions.models import LIVE, Fill, InstrumentBlock, Order, PositionReport
+from decisions.models import Fill, InstrumentBlock, Order, PositionReport
 from decisions.reconciliation import Finding, NoReport, reconcile
+from orchestrator_project.command_line import CommandWithExamples
 from orchestrator_project.terminal import columns
 
 EPILOG = """
@@ -25,15 +25,9 @@ A block of an instrument is lifted on its page in the admin.
 Row = dict[str, Any]
 
 
-class Formatter(RawDescriptionHelpFormatter, DjangoHelpFormatter):
-    """Django's, with the examples as they are written."""
-
-
-class Command(BaseCommand):
+class Command(CommandWithExamples):
+    examples = EPILOG
     help = "Compare orders, trades and fills with the venue's newest report, and repair what the facts allow."
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        return super().create_parser(prog_name, subcommand, formatter_class=Formatter, epilog=EPILOG, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
@@ -63,7 +57,7 @@ def outcome(found: Sequence[Finding], *, dry_run: bool) -> Row:
         "agree": not found and not waiting,
         "needs_a_person": any(each.needs_a_person for each in found) or blocks.exists(),
         "differences": [{**asdict(each), "since": each.since.isoformat()} for each in found],
-        "orders": [_order(order, now) for order in Order.objects.filter(status__in=LIVE).order_by("id")],
+        "orders": [_order(order, now) for order in Order.objects.filter(ended_at__isnull=True).order_by("id")],
         "waiting_fills": [_fill(fill, now) for fill in waiting],
         "blocks": [{"symbol": block.symbol, "reason": block.reason} for block in blocks],
     }

@@ -1,14 +1,14 @@
 """`manage.py risk`: the gate's state and limits, and the halts that people begin and end."""
 
-from argparse import RawDescriptionHelpFormatter
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
+from django.core.management.base import CommandError, CommandParser
 
 from decisions.refusals import DATABASE_AWAY
 from decisions.risk_command import drill, halt, limits, resume, status, verify
+from orchestrator_project.command_line import CommandWithExamples
 
 WORDS: Mapping[str, ModuleType] = {
     "status": status,
@@ -36,15 +36,9 @@ drill and verify end with 1 when something is not as it must be
 """
 
 
-class Formatter(RawDescriptionHelpFormatter, DjangoHelpFormatter):
-    """Django's, with the examples as they are written."""
-
-
-class Command(BaseCommand):
+class Command(CommandWithExamples):
+    examples = EXAMPLES
     help = "Show and steer the risk gate. Works whether or not the stack is up."
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        return super().create_parser(prog_name, subcommand, formatter_class=Formatter, epilog=EXAMPLES, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         words = parser.add_subparsers(dest="word", metavar="WORD", required=True)

@@ -5,20 +5,31 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 from django.db import transaction
 
 from decisions.calendar import KNOWN_EVENTS
 from decisions.clock import wall_now
 from decisions.models import CalendarFeed, ScheduledEvent
 from journal.services import seed_first_playbook
+from orchestrator_project.command_line import CommandWithExamples
 from risk import services as risk
 
 KNOWN_DATES = "Dates known to this program"
 """Its row among the calendar feeds says that they have been read, once."""
 
 
-class Command(BaseCommand):
+EXAMPLES = """
+examples:
+  manage.py seed
+  manage.py seed --admin-username ada
+
+exit codes: 0 written, or there already; 2 a mistake in what was typed
+"""
+
+
+class Command(CommandWithExamples):
+    examples = EXAMPLES
     help = "Write the first playbook, the known scheduled events and the first administrator, where they are missing."
 
     def add_arguments(self, parser: CommandParser) -> None:

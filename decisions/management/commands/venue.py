@@ -9,13 +9,14 @@ from threading import Event
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from decisions.sandbox.ledger import Ledger, LedgerError
 from decisions.sandbox.ledger_report import LedgerReport, read_ledger
 from decisions.sandbox.venue import NO_FAULTS, VenueTerms
 from decisions.sandbox.venue_faults import BadPlan, PlanFile
 from decisions.sandbox.venue_service import BLOCK_SECONDS, VenueService
+from orchestrator_project.command_line import CommandWithExamples
 from orchestrator_project.streams import connect_reader
 
 DEFAULTS = VenueTerms()
@@ -26,7 +27,18 @@ def ledger_path() -> Path:
     return Path(settings.LOCAL_DIR) / "venue" / "ledger.sqlite3"
 
 
-class Command(BaseCommand):
+EXAMPLES = """
+examples:
+  manage.py venue
+  manage.py venue --faults docs/examples/venue-faults.json
+  manage.py venue --ledger --json
+
+exit codes: 0 stopped or shown, 2 a mistake in what was typed
+"""
+
+
+class Command(CommandWithExamples):
+    examples = EXAMPLES
     help = "Run the sandbox venue until it is told to stop, or print its ledger's sums."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core.management import CommandError
-from django.core.management.base import BaseCommand
 
+from orchestrator_project.command_line import CommandWithExamples
 from orchestrator_project.local import children, ownership
 from orchestrator_project.local.run import Run
 
@@ -20,7 +20,19 @@ if TYPE_CHECKING:
     from decisions.sandbox.opening import Sources
 
 
-class Command(BaseCommand):
+EXAMPLES = """
+examples:
+  manage.py runstack
+  manage.py runstack --market candles.csv.gz --workers each
+  manage.py runstack --lockstep --cycles 300 --exit-when-done --report out.json
+
+exit codes: 0 ended as told, 1 a server or a process could not be kept up, or a bounded run has faults, 2 a mistake in
+what was typed
+"""
+
+
+class Command(CommandWithExamples):
+    examples = EXAMPLES
     help = (
         "Start everything on this machine and follow the cycles: embedded servers where no URL is given, migrations, "
         "market and venue of the sandbox, consumer, workers, web, Flower, beat. Ctrl-C ends it in order, twice at once."

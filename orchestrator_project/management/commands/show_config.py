@@ -7,12 +7,22 @@ from itertools import groupby
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
 
+from orchestrator_project.command_line import CommandWithExamples
 from orchestrator_project.parameters import Parameter
 
+EXAMPLES = """
+examples:
+  manage.py show_config
+  manage.py show_config --json
+  manage.py show_config --example > .env.example
 
-class Command(BaseCommand):
+exit codes: 0 shown, 2 the settings are wrong: all that is, in one message
+"""
+
+
+class Command(CommandWithExamples):
+    examples = EXAMPLES
     help = "Print the settings in force, grouped, with their source; secrets only by their length."
     requires_system_checks = ()
 
