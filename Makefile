@@ -13,7 +13,7 @@ UV := $(BIN)/uv
 export UV_LINK_MODE ?= copy
 
 .DEFAULT_GOAL := help
-.PHONY: help install run shell test test-unit test-integration test-e2e lint format types contracts migrations mutation chaos bench prove lock clean
+.PHONY: help install run shell test test-unit test-integration test-e2e lint format types contracts migrations audit mutation chaos bench deployment backup restore prove lock clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ contracts: $(TESTS) ## Import contracts: layers, and pure modules free of framew
 migrations: $(TESTS) ## Fail when the models have changes without a migration
 	@$(BIN)/python manage.py makemigrations --check --dry-run
 
+audit: $(TESTS) ## Ask a vulnerability service about every pinned package; what it could not be asked is told loudly
+	@$(BIN)/python tests/audit.py $(ARGS)
+
 mutation: $(TESTS) ## Change the risk gate line by line: its tests must notice every change (ARGS="risk.gate.x_leverage*" narrows it)
 	@$(BIN)/python tests/mutation.py $(ARGS)
 
@@ -62,6 +65,24 @@ chaos: $(TESTS) ## The stack under every kind of fault, a line a run (SEEDS=200;
 
 bench: $(TESTS) ## Print the measurements of tests/bench
 	@set -e; for bench in $$(grep -l __main__ tests/bench/*.py); do echo "== $$bench"; $(BIN)/python $$bench $(ARGS); done
+
+deployment: $(TESTS) ## Check the deployment files: by tests, and by docker compose, systemd and promtool where they are installed
+	@$(BIN)/python -m pytest tests/unit/orchestrator_project/test_compose.py tests/unit/orchestrator_project/test_deploy.py $(ARGS)
+	@if docker compose version >/dev/null 2>&1; then \
+		POSTGRES_PASSWORD=x FLOWER_BASIC_AUTH=a:b docker compose --env-file /dev/null config --quiet && echo "docker compose: good"; \
+		else echo "docker compose: not installed"; fi
+	@if command -v promtool >/dev/null; then promtool check rules docs/deploy/prometheus/alerts.yml; else echo "promtool: not installed"; fi
+	@if command -v systemd-analyze >/dev/null; then \
+		for unit in docs/deploy/systemd/*.service; do \
+			said=$$(systemd-analyze verify "$$unit" 2>&1 | grep -e "Unknown" -e "Invalid" -e "Failed to parse" -e "Missing" || true); \
+			if [ -n "$$said" ]; then echo "$$said"; exit 1; fi; done; echo "systemd-analyze: good"; \
+		else echo "systemd-analyze: not installed"; fi
+
+backup: $(RUNTIME) ## The whole record into a file: make backup FILE=backups/one.dump
+	@$(BIN)/python manage.py backup $(FILE)
+
+restore: $(RUNTIME) ## A backup into an empty database: make restore FILE=backups/one.dump LOCAL_DIR=a-new-folder
+	@$(BIN)/python manage.py restore $(FILE)
 
 prove: $(TESTS) ## The long runs: books that balance and repeat, a reckless week, 20,000 steps of an account (about an hour)
 	@$(BIN)/python -m pytest tests -m prove $(ARGS)

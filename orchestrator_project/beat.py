@@ -11,6 +11,8 @@ from typing import Any
 
 from celery.beat import Scheduler
 
+from orchestrator_project.monitoring import heartbeats
+
 STEP_SECONDS = 1.0
 """A difference between the two clocks that is more than drift."""
 
@@ -33,12 +35,15 @@ class SteadyScheduler(Scheduler):
         self.merge_inplace(self.app.conf.beat_schedule)
 
     def tick(self, *args: Any, **options: Any) -> float:
-        """Send one entry that is due. Returns the seconds until the next is."""
+        """Send one entry that is due, and sign that beat is alive. Returns the seconds until the next is."""
         step = _wall_ahead_of_monotonic() - self._offset
         if abs(step) > STEP_SECONDS:
             log.warning("the wall clock was set by %.0f s: all intervals begin anew", step)
             self._begin_anew()
-        return super().tick(*args, **options)
+        pause = super().tick(*args, **options)
+        heartbeats.beat(heartbeats.BEAT)
+        heartbeats.touch()
+        return pause
 
     def _begin_anew(self) -> None:
         self._offset = _wall_ahead_of_monotonic()

@@ -74,10 +74,15 @@ def connect_reader(block_seconds: float) -> redis.Redis:
     return _client(socket_timeout=block_seconds + 5, retry=Retry(NoBackoff(), 0))
 
 
+def connect_probe() -> redis.Redis:
+    """A client for a look: it has its answer within two seconds, or none."""
+    return _client(socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0))
+
+
 def _client(**options: Any) -> redis.Redis:
     if not settings.REDIS_URL.startswith("unix:"):  # a unix socket has no peer to be kept alive
         options["socket_keepalive"] = True
-    return redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=5, **options)
+    return redis.Redis.from_url(settings.REDIS_URL, **({"socket_connect_timeout": 5} | options))
 
 
 def _memory_key(stream: str, msg_id: str) -> str:

@@ -12,11 +12,10 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from subprocess import Popen
 from typing import Any
 from uuid import uuid4
 
@@ -27,22 +26,29 @@ SLOT = timedelta(minutes=5)
 MOST_INSTRUMENTS = 51
 SYMBOLS = [f"SIM{number}-USDT-SWAP" for number in range(MOST_INSTRUMENTS)]
 WAIT_SECONDS = 40.0
-GROUPS = ("cycle,risk,execute,journal", "screen,research,analyze,reflect")
+Pools = Sequence[tuple[str, int]]
+"""The workers: the queues of each, and its pool."""
+GROUPED: Pools = (("cycle,risk,execute,journal", 2), ("screen,research,analyze,reflect", 2))
 
 
-def wait(condition: Callable[[], Any], poll: float = 0.001) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
+def wait(condition: Callable[[], Any], poll: float = 0.001, seconds: float = WAIT_SECONDS) -> None:
+    deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise SystemExit(f"nothing happened for {WAIT_SECONDS:.0f} s: {condition}")
+            raise SystemExit(f"nothing happened for {seconds:.0f} s: {condition}")
         time.sleep(poll)
 
 
 @contextmanager
 def stack(local_dir: Path) -> Iterator[None]:
     """Servers, consumer and two workers."""
-    from django.conf import settings
+    with servers(local_dir), processes(local_dir, GROUPED):
+        yield
 
+
+@contextmanager
+def servers(local_dir: Path) -> Iterator[None]:
+    """Servers with a database that is ready to trade on."""
     from orchestrator_project.local.ownership import Wanted, servers_for_command
 
     with servers_for_command(local_dir, Wanted(postgres=True, redis=True)):
@@ -50,22 +56,35 @@ def stack(local_dir: Path) -> Iterator[None]:
 
         call_command("migrate", verbosity=0)
         call_command("seed", stdout=open(os.devnull, "w"))  # noqa: SIM115
-        environment = {**os.environ, "DATABASE_URL": settings.DATABASE_URL, "REDIS_URL": settings.REDIS_URL}
-        celery = [sys.executable, "-m", "celery", "-A", "tests.bench.worker", "worker", "--concurrency", "2"]
-        commands = [[sys.executable, "manage.py", "consume"]]
-        commands += [
-            [*celery, "-Q", queues, "-n", f"bench{place}@%h", "--without-gossip", "--without-mingle"]
-            for place, queues in enumerate(GROUPS)
-        ]
-        log = (local_dir / "bench.log").open("w")
-        children = [Popen(command, cwd=PROJECT, env=environment, stdout=log, stderr=log) for command in commands]
-        try:
-            yield
-        finally:
-            for child in children:
-                child.terminate()
-            for child in children:
-                child.wait(60)
+        yield
+
+
+@contextmanager
+def processes(local_dir: Path, pools: Pools) -> Iterator[None]:
+    """Consumer and workers. They end with this process, however it ends."""
+    from django.conf import settings
+
+    from orchestrator_project.local import children
+
+    environment = {**os.environ, "DATABASE_URL": settings.DATABASE_URL, "REDIS_URL": settings.REDIS_URL}
+    celery = [sys.executable, "-m", "celery", "-A", "tests.bench.worker", "worker"]
+    commands = [[sys.executable, "manage.py", "consume"]]
+    commands += [
+        [*celery, "-Q", queues, "-c", str(pool), "-n", f"bench{place}@%h", "--without-gossip", "--without-mingle"]
+        for place, (queues, pool) in enumerate(pools)
+    ]
+    running = [
+        children.spawn(command, log=local_dir / "bench.log", environment=environment, folder=PROJECT)
+        for command in commands
+    ]
+    try:
+        yield
+    finally:
+        for child in running:
+            child.terminate()
+        for child in running:
+            child.wait(60)
+            children.end_group(child)
 
 
 class Bench:

@@ -1,9 +1,11 @@
 """The Celery application of the benchmarks: the real one, with a model that answers at once and six empty tasks.
 
 SIM0 is always opened, every other instrument is analysed and held, so that a cycle of SIM0 ends in an order and the
-others measure how many cycles a second go through.
+others measure how many cycles a second go through. BENCH_SCREEN_SECONDS and BENCH_ANALYZE_SECONDS have the model think
+for so long.
 """
 
+import os
 import time
 from typing import Any
 
@@ -26,7 +28,9 @@ def instant(request: dict[str, Any]) -> dict[str, Any]:
     """An answer without a thought: a signal, and OPEN_LONG for SIM0 or HOLD for the others."""
     question = user_text(request)
     if "technical_indicators" not in question:
+        time.sleep(float(os.environ.get("BENCH_SCREEN_SECONDS", 0)))
         return {"signal": True, "reason": "instant"}
+    time.sleep(float(os.environ.get("BENCH_ANALYZE_SECONDS", 0)))
     opens = f'"{OPENED}"' in question
     symbol = OPENED if opens else question.partition('"symbol":"')[2].partition('"')[0]
     return {
@@ -54,7 +58,7 @@ def instant(request: dict[str, Any]) -> dict[str, Any]:
 def _answer_at_once(**_: Any) -> None:
     from decisions.sandbox import offline_transport
 
-    offline_transport.answer = instant
+    offline_transport.ANSWERS = dict.fromkeys(offline_transport.ANSWERS, instant)
 
 
 @shared_task(name="bench.hop")
