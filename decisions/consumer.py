@@ -19,6 +19,7 @@ from typing import Any
 from uuid import uuid4
 
 import redis
+from django.conf import settings
 from django.db import (
     DatabaseError,
     InterfaceError,
@@ -28,6 +29,8 @@ from django.db import (
 )
 
 from decisions import commands, fills, funding, market_data, outbox, positions
+from decisions.clock import wall_now
+from decisions.command_signature import check_signature
 from decisions.messages import (
     MARKET_ALERTS,
     MARKET_SNAPSHOTS,
@@ -51,6 +54,8 @@ from decisions.models import DeadLetter, InboxMessage
 from decisions.refusals import DATABASE_AWAY, AlreadyBooked, CannotBook, OutOfTurn
 from orchestrator_project.crash_points import reached
 from orchestrator_project.group_reader import Entry, GroupReader
+from orchestrator_project.logs import about, also
+from orchestrator_project.monitoring.heartbeats import touch
 
 GROUP = "orchestrator"
 STREAMS = (MARKET_SNAPSHOTS, MARKET_ALERTS, TRADE_FILLS, TRADE_POSITIONS, SYSTEM_ALERTS)
@@ -85,6 +90,9 @@ def handle(entry: Entry) -> None:
         message = parse(entry.stream, envelope)
         if isinstance(message, SystemAlert):
             return  # ours or somebody else's: for people, not for us
+        if isinstance(message, SystemCommand) and settings.COMMAND_HMAC_KEY:
+            remembered = timedelta(seconds=settings.STREAM_RETENTION_SECONDS)
+            check_signature(envelope, key=settings.COMMAND_HMAC_KEY, now=wall_now(), remembered=remembered)
         _apply(entry, envelope, message)
     except OutOfTurn as error:
         if entry.deliveries < MOST_DELIVERIES:
@@ -111,6 +119,7 @@ def _carry_out(entry: Entry, envelope: Envelope, message: Message) -> None:
     if isinstance(message, PositionUpdate):
         positions.take_in(message, told_at=envelope.timestamp)
     elif isinstance(message, TradeFill):
+        also(order=message.client_order_id, fill=message.fill_id, instrument=message.symbol)
         fills.book_fill(message, last_try=entry.deliveries >= MOST_DELIVERIES)
     else:
         HANDLERS[type(message)](message)
@@ -184,6 +193,7 @@ class Consumer:
     def run(self) -> None:
         """Consume until stopped."""
         while not self.stopping.is_set():
+            touch()
             try:
                 self.step()
             except PASSING as error:
@@ -198,18 +208,27 @@ class Consumer:
             if self.stopping.is_set():
                 break
             try:
-                self._handle_one(entry)
-            except OutOfTurn as error:
-                log.info("%s %s comes too early: %s", entry.stream, entry.entry_id, error)
-                self.reader.look_behind(after_seconds=OUT_OF_TURN_PAUSE)
-                continue
+                with about(stream=entry.stream, entry=entry.entry_id):
+                    done = self._take_turn(entry)
             except PASSING:
                 self.reader.take_back(entries[place + 1 :])
                 raise
+            if not done:
+                continue
             self.reader.acknowledge(entry)
             self.pause = SHORTEST_PAUSE
             reached("entry_acknowledged")
         return len(entries)
+
+    def _take_turn(self, entry: Entry) -> bool:
+        """Handle an entry; false when it came too early and is to be tried again. Raises what is in `PASSING`."""
+        try:
+            self._handle_one(entry)
+        except OutOfTurn as error:
+            log.info("%s %s comes too early: %s", entry.stream, entry.entry_id, error)
+            self.reader.look_behind(after_seconds=OUT_OF_TURN_PAUSE)
+            return False
+        return True
 
     def _handle_one(self, entry: Entry) -> None:
         close_old_connections()

@@ -196,10 +196,7 @@ def analysis_prompt(
     """
     market = {name: value for name, value in snapshot if name not in ("indicators", "instrument")}
     trades = recent_trades[:SHOWN_TRADES]
-    reference = (
-        section("playbook", playbook.model_dump(mode="json", exclude={"last_updated"}), version=playbook.version),
-        section("risk_limits", dict(limits)),
-    )
+    reference = (_playbook(playbook), section("risk_limits", dict(limits)))
     user = (
         section("market_snapshot", market),
         section("technical_indicators", readings(snapshot.indicators.m15), timeframe="15m"),
@@ -213,6 +210,20 @@ def analysis_prompt(
         section("allowed_actions", asdict(allowed)),
     )
     return Prompt(ANALYSIS_SYSTEM, "\n".join(user), reference="\n".join(reference))
+
+
+def with_another_playbook(system: str, text: str, playbook: Playbook) -> Prompt:
+    """The question that an analysis was asked, as it was kept, with another playbook in the place of its own and not a
+    character else changed. Raises `ValueError` for a text that is no such question."""
+    _, own, rest = text.partition("</playbook>\n")
+    limits, end, user = rest.partition("</risk_limits>\n")
+    if not (text.startswith("<playbook ") and own and end):
+        raise ValueError("the text is not the question of an analysis")
+    return Prompt(system, user, reference=f"{_playbook(playbook)}\n{limits}{end.rstrip()}")
+
+
+def _playbook(playbook: Playbook) -> str:
+    return section("playbook", playbook.model_dump(mode="json", exclude={"last_updated"}), version=playbook.version)
 
 
 def _research(research: Research | str | None) -> dict[str, Any]:

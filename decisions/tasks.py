@@ -12,6 +12,7 @@ from celery import shared_task
 from django.conf import settings
 
 from decisions import calendar_refresh, clock, cycles, model_status, protection, reconciliation
+from decisions.alerts_out.watch import look_and_deliver
 from decisions.housekeeping import tidy
 from decisions.models import DecisionCycle, State
 from decisions.rounds import on_its_own
@@ -23,6 +24,7 @@ from decisions.stages import research as research_stage
 from decisions.stages import screen as screen_stage
 from decisions.sweeper import abandon_stale
 from decisions.sweeper import sweep as sweep_once
+from orchestrator_project.logs import about
 
 log = logging.getLogger(__name__)
 
@@ -31,14 +33,15 @@ def _run(cycle_id: int, state: State, stage: Callable[[DecisionCycle, datetime],
     cycle = cycles.claim(cycle_id, state)
     if cycle is None:
         return
-    try:
-        stage(cycle, clock.now_for_record())
-    except cycles.ClaimLost as lost:
-        log.info("%s", lost)
-    except Exception as error:
-        # The edge of a task: the failure is kept on the cycle, the sweeper decides what follows.
-        cycles.release(cycle, error)
-        raise
+    with about(cycle=cycle.pk, instrument=cycle.instrument, decision=str(cycle.decision_id)):
+        try:
+            stage(cycle, clock.now_for_record())
+        except cycles.ClaimLost as lost:
+            log.info("%s", lost)
+        except Exception as error:
+            # The edge of a task: the failure is kept on the cycle, the sweeper decides what follows.
+            cycles.release(cycle, error)
+            raise
 
 
 @shared_task
@@ -127,3 +130,9 @@ def check_models() -> None:
 def refresh_calendar() -> None:
     """Once a day read the official calendars, and say so when a release is missing."""
     calendar_refresh.keep_calendar(clock.wall_now())
+
+
+@shared_task
+def watch() -> None:
+    """Look whether cycles end, and send the alerts that go out; the consumers do so too."""
+    look_and_deliver()

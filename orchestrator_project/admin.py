@@ -1,15 +1,15 @@
-"""The admin as a whole: the order of its sections, the accounts of people, and what every page says of the system."""
+"""The admin as a whole: the order of its sections, and what every page says of the system."""
 
 from typing import Any
 
 from django.apps import apps
 from django.conf import settings
 from django.contrib import admin
-from django.contrib.auth.models import Group, User
 from django.http import HttpRequest
 from django.templatetags.static import static
+from django.urls import reverse
 
-from journal.admin_base import StyledGroupAdmin, StyledUserAdmin
+from decisions.dashboard import pages as dashboard
 
 SECTIONS = {
     "journal": "Journal",
@@ -17,11 +17,11 @@ SECTIONS = {
     "risk": "Risk",
     "reflection": "Reflection",
     "auth": "Accounts",
+    "accounts": "Sign-ins",
+    "admin": "Changes made here",
 }
 
-for model, pages in ((User, StyledUserAdmin), (Group, StyledGroupAdmin)):
-    admin.site.unregister(model)
-    admin.site.register(model, pages)
+admin.site.index_template = "decisions/dashboard.html"
 
 
 def sections(request: HttpRequest) -> list[dict[str, Any]]:
@@ -38,7 +38,8 @@ def sections(request: HttpRequest) -> list[dict[str, Any]]:
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     """The sidebar."""
-    return [
+    first = {"items": [{"title": "Dashboard", "link": reverse("admin:index")}]}
+    return [first] + [
         {
             "title": section["name"],
             "separator": True,
@@ -49,13 +50,25 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
 
 
 def index(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """The first page, in the sidebar's order."""
+    """The first page: the dashboard, and for those who may not see it the tables that they may."""
+    if dashboard.may_see(request.user):
+        return {**context, **dashboard.contents(request), "title": "Dashboard"}
     return {**context, "title": "All records", "app_list": sections(request)}
 
 
 def environment(_: HttpRequest) -> tuple[str, str]:
     """Whether real money moves, in letters nobody can miss."""
     return ("SANDBOX", "info") if settings.SANDBOX else ("LIVE", "danger")
+
+
+def account_links(_: HttpRequest) -> list[dict[str, str]]:
+    """What stands under a person's name, besides signing out."""
+    return [{"title": "Second factor", "link": reverse("second_factor")}]
+
+
+def theme_script(_: HttpRequest) -> str:
+    """The address of what the theme's scripts are told first."""
+    return static("accounts/theme.js")
 
 
 def favicon(_: HttpRequest) -> str:

@@ -5,17 +5,25 @@ for whatever the broker loses or repeats.
 """
 
 import ctypes
+import inspect
 import logging
+import logging.config
 import os
 import signal
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import structlog
 from celery import Celery, signals
 from celery.app.amqp import AMQP
 from django.conf import settings
 from kombu import Connection, Queue
 from kombu.transport.redis import Channel, Transport
+from kombu.utils.url import maybe_sanitize_url
 from redis.exceptions import ConnectionError as BrokerGone
+
+from orchestrator_project import logs
+from orchestrator_project.monitoring import heartbeats
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orchestrator_project.settings")
 
@@ -34,6 +42,14 @@ ROUTES = {
     # These wait for slow servers outside: on a queue where nothing is urgent.
     "decisions.tasks.check_models": "reflect",
     "decisions.tasks.refresh_calendar": "reflect",
+    "decisions.tasks.watch": "reflect",
+    "reflection.tasks.closed": "reflect",
+    "reflection.tasks.work": "reflect",
+    "reflection.tasks.sweep": "reflect",
+    "reflection.tasks.write_performance": "reflect",
+    "reflection.tasks.ask_challenger": "reflect",
+    "reflection.tasks.try_challenger": "reflect",
+    "orchestrator_project.tasks.fold_totals": "journal",
 }
 
 TICK_SECONDS = 1 if settings.SANDBOX else 5
@@ -76,6 +92,11 @@ class PersistentConnection(Connection):
 
     def get_transport_cls(self) -> type[Transport]:
         return PersistentTransport
+
+    def info(self) -> dict[str, Any]:
+        """What a worker tells whoever asks, as Flower does. A socket's host is the whole address, password and all."""
+        told: dict[str, Any] = super().info()
+        return {**told, "hostname": maybe_sanitize_url(str(told["hostname"]))}
 
 
 class PersistentAMQP(AMQP):
@@ -120,6 +141,7 @@ app.conf.update(
             "options": {"expires": settings.SWEEP_SECONDS},
         },
         "housekeeping": {"task": "decisions.tasks.housekeeping", "schedule": 60, "options": {"expires": 60}},
+        "fold-totals": {"task": "orchestrator_project.tasks.fold_totals", "schedule": 60, "options": {"expires": 60}},
         "protect": {
             "task": "decisions.tasks.protect",
             "schedule": PROTECT_SECONDS,
@@ -127,7 +149,9 @@ app.conf.update(
         },
         # Once a minute, but a difference that was seen is looked at again with the next report of the venue.
         "reconcile": {"task": "decisions.tasks.reconcile", "schedule": 10, "options": {"expires": 10}},
+        "performance": {"task": "reflection.tasks.write_performance", "schedule": 60, "options": {"expires": 60}},
         # Each asks the database whether anything is due, and only then the outside.
+        "watch": {"task": "decisions.tasks.watch", "schedule": 15, "options": {"expires": 15}},
         "check-models": {"task": "decisions.tasks.check_models", "schedule": 60, "options": {"expires": 60}},
         "refresh-calendar": {"task": "decisions.tasks.refresh_calendar", "schedule": 60, "options": {"expires": 60}},
     },
@@ -138,9 +162,43 @@ if not settings.SANDBOX_LOCKSTEP:
         "schedule": TICK_SECONDS,
         "options": {"expires": TICK_SECONDS * 5},
     }
+    app.conf.beat_schedule["challenger"] = {
+        "task": "reflection.tasks.try_challenger",
+        "schedule": 60,
+        "options": {"expires": 60},
+    }
+    app.conf.beat_schedule["reflection"] = {
+        "task": "reflection.tasks.sweep",
+        "schedule": settings.SWEEP_SECONDS,
+        "options": {"expires": settings.SWEEP_SECONDS},
+    }
 app.conf["CELERY_DB_REUSE_MAX"] = 10**9
 """Without it the connection is closed around every task, which doubles the time of a cycle."""
 app.autodiscover_tasks()
+signals.task_success.connect(heartbeats.on_task_success)
+signals.heartbeat_sent.connect(heartbeats.touch)  # from the loop of a worker that has its broker
+
+
+@signals.setup_logging.connect
+def _log_as_everything_else_does(**_: Any) -> None:
+    """Otherwise Celery sets up handlers of its own, past the processor that hides secrets."""
+    logging.config.dictConfig(settings.LOGGING)
+
+
+@signals.task_prerun.connect
+def _name_the_task_in_its_lines(
+    task: Any = None, task_id: str = "", args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **_: Any
+) -> None:
+    """With its ids: `cycle_id=7` is told as `cycle: 7`."""
+    given = inspect.signature(task.run).bind_partial(*args, **(kwargs or {})).arguments
+    ids = {name.removesuffix("_id"): value for name, value in given.items() if name.endswith("_id")}
+    structlog.contextvars.clear_contextvars()
+    logs.also(task=task.name, task_id=task_id, **ids)
+
+
+@signals.task_postrun.connect
+def _forget_the_task(**_: Any) -> None:
+    structlog.contextvars.clear_contextvars()
 
 
 @signals.worker_init.connect

@@ -7,9 +7,13 @@ A mistake stops the process here, before anything has started: all problems in o
 import os
 import re
 import sys
+from datetime import timedelta
 from pathlib import Path
 
+from csp.constants import NONE, SELF, UNSAFE_EVAL
+
 from orchestrator_project import logs
+from orchestrator_project.live_settings import LIVE_NEEDS, weaknesses
 from orchestrator_project.local import endpoints
 from orchestrator_project.parameters import Parameters, read_settings_file
 from risk.limits import LIMIT_FIELDS, Limits, LimitsError, parse_limits
@@ -108,6 +112,18 @@ MAX_POSITIONS_AGE_SECONDS = read.integer(
     "MAX_POSITIONS_AGE_SECONDS", 120, "Positions older than this open nothing", at_least=5, at_most=3600
 )
 
+read.group("Market data")
+OKX_BASE_URL = read.url(
+    "OKX_BASE_URL",
+    "https://www.okx.com",
+    "Address of OKX's public interface for `market --source okx`; accounts of the EEA and the US have their own",
+    schemes=("https", "http"),
+    secret=False,
+)
+OKX_FEED_SECONDS = read.integer(
+    "OKX_FEED_SECONDS", 30, "Seconds from one snapshot of an instrument to the next, from OKX", at_least=5, at_most=60
+)
+
 read.group("Screener")
 SCREENER_ENABLED = read.boolean("SCREENER_ENABLED", True, "Ask the small model first")
 SCREENER_BYPASS_ON_POSITION = read.boolean(
@@ -150,6 +166,20 @@ PLAYBOOK_PROMOTION = read.text(
     "immediate",
     "A playbook of reflection's trades at once, or challenges until a person (manual) or its record (auto) decides",
     choices=("immediate", "manual", "auto"),
+)
+CHALLENGER_SHARE = read.decimal(
+    "CHALLENGER_SHARE",
+    "0.25",
+    "Share of the analysed cycles that a challenger is asked about too, in shadow",
+    at_least="0",
+    at_most="1",
+)
+CHALLENGER_MIN_TRADES = read.integer(
+    "CHALLENGER_MIN_TRADES",
+    30,
+    "Closed shadow trades before a challenger's record is looked at; then at twice as many, four times, and so on",
+    at_least=10,
+    at_most=10_000,
 )
 
 read.group("Orders")
@@ -210,6 +240,9 @@ STREAM_RETENTION_SECONDS = read.integer(
 SNAPSHOT_RETENTION_DAYS = read.integer(
     "SNAPSHOT_RETENTION_DAYS", 30, "Recorded snapshots are kept this long", at_least=4, at_most=3650
 )
+ALIVE_FILE = read.optional_path(
+    "ALIVE_FILE", "File that beat, a worker, the consumer, market and venue touch while they live: for health checks"
+)
 WORKER_CONCURRENCY = read.integer("WORKER_CONCURRENCY", 2, "Pool processes of a local worker", at_least=1, at_most=64)
 WORKER_CONCURRENCIES = {
     queue: read.integer(
@@ -229,15 +262,65 @@ FLOWER_PORT = read.integer(
 )
 FLOWER_BASIC_AUTH = read.secret("FLOWER_BASIC_AUTH", "user:password for Flower; it listens on loopback only")
 ADMIN_USERNAME = read.text("ADMIN_USERNAME", "admin", "The first administrator, made by `seed`")
+METRICS_TOKEN = read.secret(
+    "METRICS_TOKEN", "Bearer token for /metrics; without one only this machine itself may read it"
+)
+REQUIRE_SECOND_FACTOR = read.boolean(
+    "REQUIRE_SECOND_FACTOR",
+    not SANDBOX,
+    "Nobody uses the admin without a second factor; always so live, off in the sandbox",
+)
+HTTPS_ONLY = read.boolean(
+    "HTTPS_ONLY",
+    not SANDBOX,
+    "Pages over https alone; on live, off in the sandbox. Live without it only on this machine's own names",
+)
+TRUSTED_PROXIES = read.integer(
+    "TRUSTED_PROXIES",
+    0,
+    "Proxies before the web server whose X-Forwarded-Proto and X-Forwarded-For are believed; 0: none is",
+    at_least=0,
+    at_most=5,
+)
 SECRET_KEY = read.secret("SECRET_KEY", "Django's key; unset: made once in LOCAL_DIR (sandbox only)")
 DEBUG = read.boolean("DEBUG", False, "Django's debug pages")
 ALLOWED_HOSTS = read.names(
     "ALLOWED_HOSTS", "localhost,127.0.0.1", "Host names the web server answers to", pattern=bool, like="localhost"
 )
 
+read.group("Commands")
+COMMAND_HMAC_KEY = read.secret(
+    "COMMAND_HMAC_KEY", "Key by which commands on system:alerts are signed; set: what is not signed by it is refused"
+)
+
+read.group("Alerts")
+TELEGRAM_BOT_TOKEN = read.key("TELEGRAM_BOT_TOKEN", "Token of a Telegram bot that tells alerts; with TELEGRAM_CHAT_ID")
+TELEGRAM_CHAT_ID = read.text(
+    "TELEGRAM_CHAT_ID", "", "Chat in which the bot tells them: its number, or @name of a channel"
+)
+TELEGRAM_BASE_URL = read.url(
+    "TELEGRAM_BASE_URL",
+    "https://api.telegram.org",
+    "Address of the Telegram Bot API, or of a server of your own",
+    schemes=("https", "http"),
+    secret=False,
+)
+ALERT_WEBHOOK_URL = read.url(
+    "ALERT_WEBHOOK_URL", "", "Address to which alerts are posted as JSON; none: no webhook", schemes=("https", "http")
+)
+ALERT_WEBHOOK_KEY = read.secret("ALERT_WEBHOOK_KEY", "Key by which what is posted is signed; see docs/alerts.md")
+ALERT_MIN_SEVERITY = read.text(
+    "ALERT_MIN_SEVERITY",
+    "WARN",
+    "Least severity told by Telegram and webhook; system:alerts and the admin have all",
+    choices=("INFO", "WARN", "CRITICAL"),
+)
+
 read.group("Logs")
 LOG_LEVEL = read.text("LOG_LEVEL", "INFO", "Least level logged", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
-LOG_JSON = read.boolean("LOG_JSON", False, "JSON lines instead of text")
+LOG_JSON = read.boolean(
+    "LOG_JSON", not SANDBOX, "JSON lines instead of text; the default is true when SANDBOX is false"
+)
 
 # Limits are the risk gate's own: its parser knows their ceilings and refuses misspelt names.
 read.group("Risk limits")
@@ -252,10 +335,18 @@ try:
 except LimitsError as error:
     read.problems.extend(error.problems)
 
-if not SANDBOX:
-    for required in ("ANTHROPIC_API_KEY", "SECRET_KEY"):
-        if not read.given(required):
-            read.problems.append(f"{required} is not set: it must be when SANDBOX is false")
+read.problems.extend(
+    weaknesses(
+        live=not SANDBOX,
+        given={name for name in LIVE_NEEDS if read.given(name)},
+        secret_key=SECRET_KEY,
+        debug=DEBUG,
+        hosts=ALLOWED_HOSTS,
+        second_factor=REQUIRE_SECOND_FACTOR,
+        https_only=HTTPS_ONLY,
+        command_key=COMMAND_HMAC_KEY,
+    )
+)
 if MODEL_RECORD and MODEL_REPLAY:
     read.problems.append("MODEL_RECORD and MODEL_REPLAY: only one of them at a time")
 if MODEL_RECORD and not os.access(
@@ -264,6 +355,8 @@ if MODEL_RECORD and not os.access(
     read.problems.append(f"MODEL_RECORD={str(MODEL_RECORD)!r}: cannot be written")
 if MODEL_REPLAY and not MODEL_REPLAY.is_dir():
     read.problems.append(f"MODEL_REPLAY={str(MODEL_REPLAY)!r}: must be a folder that a recording has filled")
+if bool(TELEGRAM_BOT_TOKEN) != bool(TELEGRAM_CHAT_ID):
+    read.problems.append("TELEGRAM_BOT_TOKEN and TELEGRAM_CHAT_ID: both or neither")
 if FLOWER_BASIC_AUTH and not all(FLOWER_BASIC_AUTH.partition(":")):
     read.problems.append("FLOWER_BASIC_AUTH: must be user:password")
 if read.problems:
@@ -272,7 +365,7 @@ if read.problems:
     raise SystemExit(2)
 
 # Far above what any stage takes: one that waits for a model ends by the model's own deadline.
-LONGEST_TASK_SECONDS = max(90, MAX_OPUS_TIMEOUT_SECONDS, RESEARCH_TIMEOUT_SECONDS) + 30
+LONGEST_TASK_SECONDS = max(90, MAX_OPUS_TIMEOUT_SECONDS, RESEARCH_TIMEOUT_SECONDS, REFLECTION_TIMEOUT_SECONDS) + 30
 
 # Where a URL is not given, the embedded server's; what starts it is orchestrator_project.local.
 EMBEDDED_POSTGRES = not DATABASE_URL
@@ -294,21 +387,31 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
+    "axes",
+    "csp",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
+    "django_otp.plugins.otp_static",
     "orchestrator_project",
     "journal",
     "risk",
     "decisions",
     "reflection",
+    "orchestrator_project.accounts",  # the last: it writes the roles once all permissions are there
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "orchestrator_project.accounts.headers.PolicyHeaders",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django_otp.middleware.OTPMiddleware",
+    "orchestrator_project.accounts.gate.SecondFactorGate",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 TEMPLATES = [
     {
@@ -332,10 +435,54 @@ DATABASES = {
     }
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+PASSWORDS = "django.contrib.auth.password_validation"
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
-    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": f"{PASSWORDS}.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": f"{PASSWORDS}.CommonPasswordValidator"},
+    {"NAME": f"{PASSWORDS}.NumericPasswordValidator"},
+    {"NAME": f"{PASSWORDS}.UserAttributeSimilarityValidator"},
+    {"NAME": "orchestrator_project.accounts.record.PasswordRecord"},
 ]
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+SESSION_COOKIE_AGE = 12 * 3600
+
+# Who is wrong five times, from one place with one name, waits; a password and then a code count alike.
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_RESET_ON_SUCCESS = False  # `accounts` forgets the failures, once the second factor was shown too.
+AXES_CLIENT_IP_CALLABLE = "orchestrator_project.accounts.record.client_address"
+AXES_LOCKOUT_CALLABLE = "orchestrator_project.accounts.pages.locked_out"
+AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "password", "code", "csrfmiddlewaretoken"]
+AXES_DISABLE_ACCESS_LOG = True  # `accounts` has a record of its own, which the database keeps as it is.
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
+
+# What a page may do. The theme's Alpine evaluates its attributes; inline scripts there are none.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "script-src": [SELF, UNSAFE_EVAL],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "connect-src": [SELF],
+        "font-src": [SELF],
+        "object-src": [NONE],
+        "base-uri": [NONE],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+    }
+}
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS_ONLY
+SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]
+SECURE_HSTS_SECONDS = 365 * DAY if HTTPS_ONLY else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS_ONLY
+if TRUSTED_PROXIES:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
 LANGUAGE_CODE = "en-gb"
 TIME_ZONE = "UTC"
 USE_TZ = True
@@ -343,7 +490,13 @@ DATA_UPLOAD_MAX_NUMBER_FIELDS = 2000  # A playbook as full as it may be is a for
 STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True  # Served out of the installed packages: no collectstatic step.
 PARAMETERS = read.declared
-SECRETS = tuple(parameter.value for parameter in read.declared.values() if parameter.secret and parameter.value)
+SECRETS = tuple(
+    part
+    for parameter in read.declared.values()
+    if parameter.secret and parameter.value
+    for part in logs.secret_parts(parameter.value)
+    if part
+)
 LOGGING = logs.configuration(level=LOG_LEVEL, as_json=LOG_JSON, secrets=(*SECRETS, SECRET_KEY))
 
 # The admin's theme: what it asks for by name lives in orchestrator_project.admin.
@@ -358,4 +511,6 @@ UNFOLD = {
     "ENVIRONMENT": "orchestrator_project.admin.environment",
     "DASHBOARD_CALLBACK": "orchestrator_project.admin.index",
     "SIDEBAR": {"navigation": "orchestrator_project.admin.navigation"},
+    "ACCOUNT": {"navigation": "orchestrator_project.admin.account_links"},
+    "SCRIPTS": ["orchestrator_project.admin.theme_script"],
 }

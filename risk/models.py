@@ -68,13 +68,14 @@ class Halt(models.Model):
 
 
 class RiskAction(models.Model):
-    """What a person did to the account's risk state, and why. Never changed."""
+    """What a person did to the account's risk state or to an instrument's block, and why. Never changed."""
 
     class Action(models.TextChoices):
         HALT = "halt"
         RESUME = "resume"
         REBASE_PEAK = "rebase_peak"
         CLOSE_ALL = "close_all"
+        LIFT_BLOCK = "lift_block"
 
     class Source(models.TextChoices):
         STREAM = "stream"
@@ -94,7 +95,7 @@ class RiskAction(models.Model):
         db_table = "risk_actions"
         indexes = (models.Index(F("created_at").desc(), name="idx_risk_action_created"),)
         constraints = (
-            one_of("risk_action", "action", ["halt", "resume", "rebase_peak", "close_all"]),
+            one_of("risk_action", "action", ["halt", "resume", "rebase_peak", "close_all", "lift_block"]),
             one_of("risk_action_source", "source", ["stream", "admin", "command"]),
         )
 

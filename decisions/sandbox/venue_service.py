@@ -32,6 +32,7 @@ from decisions.messages import (
 )
 from orchestrator_project.crash_points import reached
 from orchestrator_project.logs import get_logger
+from orchestrator_project.monitoring.heartbeats import touch
 from orchestrator_project.streams import Fields
 
 from .ledger import Ledger, ReceivedOrder, RepeatedOrder
@@ -97,6 +98,7 @@ class VenueService:
         """Work until `stop` is set; what has been read is finished first."""
         pause = 0.1
         while not stop.is_set():
+            touch()
             try:
                 self.work()
                 pause = 0.1

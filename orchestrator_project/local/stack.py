@@ -87,7 +87,7 @@ class StackPlan:
             command=_python("gunicorn", "--bind", f"{LOOPBACK}:{port}", WSGI),
             start_stage=SERVE,
             stop_stage=STOP_WEB,
-            ready=lambda: answers(f"http://{LOOPBACK}:{port}/admin/login/"),
+            ready=lambda: answers(f"http://{LOOPBACK}:{port}/healthz"),
             death_signal=SIGQUIT,
             address=f"http://{LOOPBACK}:{port}/",
         )  # fmt: skip

@@ -42,6 +42,7 @@ SETTINGS: Mapping[str, str] = {
     "SWEEP_SECONDS": "1",
     "MAX_OPUS_TIMEOUT_SECONDS": "2",
     "RESEARCH_TIMEOUT_SECONDS": "2",
+    "REFLECTION_TIMEOUT_SECONDS": "2",
     "SANDBOX_BAR_SECONDS": "1",
 }
 """Everything as by default but the waiting: a run is over in half a minute."""

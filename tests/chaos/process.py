@@ -35,6 +35,7 @@ SHORTENED: Mapping[str, Any] = {
     "decisions.sandbox.venue_service.HEARTBEAT_SECONDS": 1.0,
     "decisions.reconciliation.INTERVAL": timedelta(seconds=5),
     "decisions.reconciliation.PATIENCE": timedelta(seconds=2),
+    "reflection.claims.MARGIN": timedelta(seconds=2),
 }
 """Waiting times that are constants of the product: minutes of waiting would show nothing that seconds do not. Each
 keeps its place among the others: a lease outlasts its stage, the venue tells again within the patience. How long things

@@ -60,7 +60,7 @@ def test_a_recorded_run_replayed_is_the_same_and_nothing_is_paid(
     before, after = who_answered(recorded / "run"), who_answered(tmp_path / "run")
     assert {call["source"] for call in before} == {"offline"}
     assert {call["source"] for call in after} == {"replay"}
-    assert {call["purpose"] for call in after} == {"screen", "research", "analyze"}
+    assert {call["purpose"] for call in after} == {"screen", "research", "analyze", "reflect"}
     assert [{**call, "source": ""} for call in after] == [{**call, "source": ""} for call in before]
     assert Decimal(report["model"]["cost_usd"]) == sum(Decimal(call["cost_usd"]) for call in before) > 0
     assert Decimal(report["model"]["paid_usd"]) == 0

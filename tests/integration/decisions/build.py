@@ -12,7 +12,7 @@ from django.db import transaction
 
 from decisions import fills
 from decisions.messages import TradeFill
-from decisions.models import DecisionCycle, Order, OrderStatus, OutboxMessage, State
+from decisions.models import LIVE, DecisionCycle, Order, OrderStatus, OutboxMessage, State
 from orchestrator_project.group_reader import GroupReader
 from orchestrator_project.streams import connect_reader
 
@@ -190,7 +190,10 @@ def sent_order(action: str = "OPEN_LONG", size: str = "2", **changes: Any) -> Or
         "sent_at": datetime.now(UTC),
         "expires_at": datetime.now(UTC) + timedelta(seconds=30),
     }
-    return Order.objects.create(**fields | changes)
+    fields |= changes
+    if fields["status"] not in LIVE:
+        fields["ended_at"] = fields["sent_at"]
+    return Order.objects.create(**fields)
 
 
 # --- what became of them ----------------------------------------------------------------------------------------------

@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 from decisions.clients import perplexity
 from decisions.prompts import sections
-from decisions.sandbox.offline_model import user_text
+from decisions.sandbox.offline_model import answer, user_text
 from tests.integration.decisions.build import BTC
 
-Question = Literal["screen", "analyze", "research"]
+Question = Literal["screen", "analyze", "research", "review", "reflect"]
 KEY = "sk-ant-canary-9876543210"
 
 
@@ -66,6 +66,7 @@ def found(summary: str = "Inflows rose.") -> dict[str, Any]:
 
 
 DEFAULTS: dict[Question, Any] = {"screen": screened(), "analyze": analysed(), "research": found()}
+"""What is said without a script; who looks back is answered as by the offline model."""
 
 
 @dataclass(frozen=True)
@@ -135,9 +136,9 @@ class ScriptedModels:
     def times_asked(self, question: Question) -> int:
         return sum(asked == question for asked, _ in self.asked)
 
-    def shown(self, number: int = -1) -> dict[str, Any]:
-        """The sections of an analysis prompt, by default the last one's."""
-        prompts = [body for question, body in self.asked if question == "analyze"]
+    def shown(self, number: int = -1, question: Question = "analyze") -> dict[str, Any]:
+        """The sections of an analysis prompt, or of another question's, by default the last one's."""
+        prompts = [body for asked, body in self.asked if asked == question]
         return sections(user_text(prompts[number]))
 
     def answer(self, path: str, body: dict[str, Any]) -> Reply:
@@ -145,7 +146,7 @@ class ScriptedModels:
         with self._lock:
             self.asked.append((question, body))
             script = self._scripts[question]
-            said = script.pop(0) if script else DEFAULTS[question]
+            said = script.pop(0) if script else DEFAULTS[question] if question in DEFAULTS else answer(body)
             waiting = self._held.pop(question, None)
         if waiting is not None:
             waiting.wait(30)
@@ -159,7 +160,8 @@ def _question(path: str, body: dict[str, Any]) -> Question:
     if path == perplexity.PATH:
         return "research"
     asked = body["output_config"]["format"]["schema"]["properties"]
-    return "screen" if "signal" in asked else "analyze"
+    told_by: dict[str, Question] = {"signal": "screen", "execution_quality": "review", "updated_playbook": "reflect"}
+    return next((question for name, question in told_by.items() if name in asked), "analyze")
 
 
 def _handler(models: ScriptedModels) -> type[BaseHTTPRequestHandler]:

@@ -31,6 +31,7 @@ from tests.integration.decisions.model_server import (
     refusal,
     screened,
 )
+from tests.integration.rewriting import rewriting_the_record
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("ready")]
 
@@ -264,8 +265,9 @@ def test_so_is_a_file_that_cannot_be_read(tmp_path: Path, snapshot: str) -> None
 
 
 def test_a_database_without_a_playbook_is_told_with_the_cure(snapshot: str) -> None:
-    Promotion.objects.all().delete()
-    PlaybookVersion.objects.all().delete()
+    with rewriting_the_record():
+        Promotion.objects.all().delete()
+        PlaybookVersion.objects.all().delete()
     with pytest.raises(CommandError, match=r"There is no playbook yet: run `manage\.py seed` first") as mistake:
         ask("--snapshot", snapshot)
     assert mistake.value.returncode == 2

@@ -382,7 +382,7 @@ def test_what_a_person_saves_in_the_admin_is_theirs(calendars: Calendars, admin_
     page = reverse("admin:decisions_scheduledevent_change", args=[row.pk])
     form = {
         "kind": "CPI", "name": row.name, "scheduled_at_0": "2026-12-11", "scheduled_at_1": "13:30:00",
-        "impact": "high", "currency": "USD", "source": "a person",
+        "impact": "high", "currency": "USD", "source": "a person", "reason": "it was put off",
     }  # fmt: skip
     assert admin_client.post(page, form).status_code == 302
     row.refresh_from_db()

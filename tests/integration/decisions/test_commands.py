@@ -240,7 +240,7 @@ def test_a_halt_and_a_sending_at_once_keep_the_order_in_or_have_it_withdrawn(mod
         else:
             cancelled = OutboxMessage.objects.filter(type="trade_cancel").latest("id").payload["client_order_id"]
             assert (order.status, cancelled) == (OrderStatus.SENT, order.client_order_id)
-        Order.objects.filter(pk=order.pk).update(status=OrderStatus.CANCELLED)
+        Order.objects.filter(pk=order.pk).update(status=OrderStatus.CANCELLED, ended_at=at)
         cycle.refresh_from_db()
         if cycle.outcome is None:
             type(cycle).objects.filter(pk=cycle.pk).update(

@@ -19,6 +19,7 @@ from risk.models import Verdict
 from tests.integration.decisions.build import position_payload
 from tests.integration.decisions.model_server import ScriptedModels, analysed
 from tests.integration.decisions.scene import account, command, decided, later, order_of, venue_says
+from tests.integration.rewriting import rewriting_the_record
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("ready")]
 PROJECT = Path(__file__).resolve().parents[3]
@@ -95,7 +96,7 @@ def test_what_was_not_touched_has_no_fault(models: ScriptedModels) -> None:
 
 def tell(changed: str, *values: Any) -> tuple[int, str]:
     """What verify says after somebody changed the record behind our back."""
-    with connection.cursor() as cursor:
+    with rewriting_the_record(), connection.cursor() as cursor:
         cursor.execute(changed, values)
     return risk("verify")
 

@@ -44,6 +44,7 @@ from tests.integration.decisions.scene import (
     until,
     world,
 )
+from tests.integration.rewriting import rewriting_the_record
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("ready", "quick")]
 concurrent = pytest.mark.django_db(transaction=True)
@@ -377,7 +378,8 @@ def test_orders_in_what_was_found_reach_the_analyst_as_data(models: ScriptedMode
 
 
 def hour_ago() -> None:
-    ModelCall.objects.update(created_at=wall_now() - timedelta(hours=1, seconds=1))
+    with rewriting_the_record():
+        ModelCall.objects.update(created_at=wall_now() - timedelta(hours=1, seconds=1))
 
 
 def test_an_api_that_has_moved_is_not_asked_for_an_hour_and_a_person_is_told_once(models: ScriptedModels) -> None:
@@ -518,7 +520,8 @@ def test_a_failure_and_what_followed_from_it_can_be_replayed(
     models.will_say("research", Reply({"error": {"message": "busy"}}, 503), Reply(BAD, 400))
     models.will_say("analyze", left("HOLD"))
     recorded = shown(drive(to_research()))
-    ModelCall.objects.all().delete()
+    with rewriting_the_record():
+        ModelCall.objects.all().delete()
     DecisionCycle.objects.all().delete()
     settings.MODEL_RECORD, settings.MODEL_REPLAY = None, tmp_path
     cycle = drive(tick())
