@@ -1,11 +1,11 @@
 """`manage.py playbook`: its versions, what differs between them, and which one trades."""
 
 import json
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import ArgumentParser
 from collections.abc import Callable
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
+from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from journal import playbook_versions
@@ -13,6 +13,7 @@ from journal.models import PlaybookVersion
 from journal.person import add_person, person
 from journal.playbook import InvalidPlaybook
 from journal.playbook_versions import NoVersion, Refused, author, changes, find, standing
+from orchestrator_project.command_line import CommandWithExamples
 from orchestrator_project.terminal import columns
 
 REFUSED = 1
@@ -35,15 +36,9 @@ Row = dict[str, Any]
 Say = Callable[[str], object]
 
 
-class Formatter(RawDescriptionHelpFormatter, DjangoHelpFormatter):
-    """Django's, with the examples as they are written."""
-
-
-class Command(BaseCommand):
+class Command(CommandWithExamples):
     help = "Show the versions of the playbook, and decide which one trades. Works whether or not the stack is up."
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        return super().create_parser(prog_name, subcommand, formatter_class=Formatter, epilog=EXAMPLES, **kwargs)
+    examples = EXAMPLES
 
     def add_arguments(self, parser: CommandParser) -> None:
         words = parser.add_subparsers(dest="word", metavar="WORD", required=True)

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, time
@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import QuerySet
 from django.utils.dateparse import parse_date, parse_datetime
 
@@ -20,6 +20,7 @@ from journal.export_rows import exported
 from journal.models import Trade
 from journal.person import MISTAKE
 from journal.trade_rows import with_words_of_people
+from orchestrator_project.command_line import CommandWithExamples
 from orchestrator_project.terminal import columns
 
 MOST_LISTED = 10_000
@@ -38,15 +39,9 @@ exit codes: 0 done, also when nothing was found; 1 the file cannot be written; 2
 Row = dict[str, Any]
 
 
-class Formatter(RawDescriptionHelpFormatter, DjangoHelpFormatter):
-    """Django's, with the examples as they are written."""
-
-
-class Command(BaseCommand):
+class Command(CommandWithExamples):
     help = "List the trades, or export them as CSV or JSON. Works whether or not the stack is up."
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        return super().create_parser(prog_name, subcommand, formatter_class=Formatter, epilog=EXAMPLES, **kwargs)
+    examples = EXAMPLES
 
     def add_arguments(self, parser: CommandParser) -> None:
         words = parser.add_subparsers(dest="word", metavar="WORD", required=True)

@@ -1,15 +1,15 @@
 """`manage.py challenger`: the version that waits, and its shadow record beside that of the one that trades."""
 
 import json
-from argparse import RawDescriptionHelpFormatter
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
+from django.core.management.base import CommandError, CommandParser
 
 from journal import playbook_versions
 from journal.performance import as_document
 from journal.playbook_versions import NoVersion
+from orchestrator_project.command_line import CommandWithExamples
 from orchestrator_project.terminal import columns
 from reflection import challenger, side_by_side
 from reflection.models import ShadowContest
@@ -24,15 +24,9 @@ exit codes: 0 done, 2 a mistake in what was typed
 """
 
 
-class Formatter(RawDescriptionHelpFormatter, DjangoHelpFormatter):
-    """Django's, with the examples as they are written."""
-
-
-class Command(BaseCommand):
+class Command(CommandWithExamples):
     help = "Show a challenger's shadow record beside that of the version that trades."
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        return super().create_parser(prog_name, subcommand, formatter_class=Formatter, epilog=EXAMPLES, **kwargs)
+    examples = EXAMPLES
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("number", metavar="N", nargs="?", type=int, help="a version that challenged before")

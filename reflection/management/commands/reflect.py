@@ -1,15 +1,15 @@
 """`manage.py reflect`: where reflection stands; with --now a deep reflection before it is due."""
 
 import json
-from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
+from django.core.management.base import CommandError, CommandParser
 
 from decisions.clock import now_for_record
 from journal.person import name_of
+from orchestrator_project.command_line import CommandWithExamples
 from reflection import closings, due, question
 from reflection.status import Row, status
 from reflection.tasks import wake
@@ -17,7 +17,7 @@ from reflection.tasks import wake
 REFUSED = 1
 NAMES = {"trades": "the number of trades", "hours": "the time", "person": "a person"}
 
-EPILOG = """
+EXAMPLES = """
 examples:
   manage.py reflect
   manage.py reflect --json
@@ -28,15 +28,9 @@ Whoever works on the queue `reflect` carries it out. Versions of the playbook: `
 """
 
 
-class Formatter(RawDescriptionHelpFormatter, DjangoHelpFormatter):
-    """Django's, with the examples as they are written."""
-
-
-class Command(BaseCommand):
+class Command(CommandWithExamples):
     help = "Show what was reviewed and reflected on and what is due; --now asks for a deep reflection at once."
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        return super().create_parser(prog_name, subcommand, formatter_class=Formatter, epilog=EPILOG, **kwargs)
+    examples = EXAMPLES
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--now", action="store_true", help="begin a deep reflection, due or not")

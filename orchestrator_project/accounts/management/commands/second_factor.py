@@ -1,18 +1,18 @@
 """`manage.py second_factor`: give an account its second factor, take it away, write its recovery codes anew."""
 
 import time
-from argparse import RawDescriptionHelpFormatter
 from collections.abc import Callable
 from io import StringIO
 from typing import Any
 
 import segno
 from django.contrib.auth.models import User
-from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
+from django.core.management.base import CommandError, CommandParser
 
 from journal.person import MISTAKE, Person, add_person, person
 from orchestrator_project.accounts import second_factor
 from orchestrator_project.accounts.record import Event, note
+from orchestrator_project.command_line import CommandWithExamples
 
 REFUSED = 1
 
@@ -28,15 +28,9 @@ to set up a new one at their next sign-in, so make sure who is asking.
 """
 
 
-class Formatter(RawDescriptionHelpFormatter, DjangoHelpFormatter):
-    """Django's, with the examples as they are written."""
-
-
-class Command(BaseCommand):
+class Command(CommandWithExamples):
     help = "Give an account its second factor, take it away, or write its recovery codes anew."
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        return super().create_parser(prog_name, subcommand, formatter_class=Formatter, epilog=EXAMPLES, **kwargs)
+    examples = EXAMPLES
 
     def add_arguments(self, parser: CommandParser) -> None:
         words = parser.add_subparsers(dest="word", metavar="WORD", required=True)
