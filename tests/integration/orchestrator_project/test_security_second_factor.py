@@ -166,6 +166,17 @@ def test_enrolment_confirms_the_device_and_shows_recovery_codes_once(client: Cli
     assert again.get(TRADES).headers["Location"].startswith(ENTER)
 
 
+def test_the_code_of_the_enrolment_is_used_up_by_it(client: Client, ada: User) -> None:
+    sign_in(client, "ada")
+    client.get(ENROL)
+    code = code_of(client.session[PENDING_KEY])
+    client.post(ENROL, {"code": code})
+    again = Client()
+    sign_in(again, "ada")
+    assert "wrong or used up" in again.post(ENTER, {"code": code}).content.decode()
+    assert again.get(TRADES).status_code == 302
+
+
 def test_another_app_replaces_the_first_and_new_codes_void_the_old(client: Client, ada: User) -> None:
     first = with_device(ada)
     old = second_factor.write_recovery_codes(ada)
