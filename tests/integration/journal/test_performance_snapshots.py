@@ -130,6 +130,18 @@ def test_hours_in_which_nothing_was_reported_have_no_equity_and_say_why() -> Non
     assert third.metrics_json["account"]["total_return"]["value"] == "0.1"  # all that the gap brought
 
 
+def test_of_the_reports_of_one_minute_the_newest_counts() -> None:
+    report(MONDAY)
+    for second, equity in ((10, "9000"), (20, "8000"), (50, "9500"), (50, "9600"), (60, "9700")):
+        report(MONDAY + timedelta(minutes=30, seconds=second), equity=equity)
+    report(MONDAY + HOUR, equity="10100")
+    report(MONDAY + HOUR + SETTLING)
+    write(MONDAY + HOUR + SETTLING)
+    (row,) = PerformanceSnapshot.objects.all()
+    assert row.max_drawdown == Decimal("-0.0400")  # from 10,000 to 9,600: what a minute ended with
+    assert row.equity == 10_100
+
+
 def test_back_filled_rows_are_those_that_would_have_been_written_in_time() -> None:
     def live_through(day: datetime, *, in_time: bool) -> list[Any]:
         for hour in range(25):
