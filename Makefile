@@ -26,8 +26,8 @@ run: $(RUNTIME) ## Start everything: servers, migrations, market, venue, workers
 shell: $(RUNTIME) ## A Python shell with the models at hand
 	@$(BIN)/python manage.py shell $(ARGS)
 
-test: $(TESTS) ## The whole suite on its own private servers (ARGS="-k name" narrows it)
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(TESTS) ## The whole suite on its own private servers, two files at a time (ARGS="-k name" narrows it)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-unit: $(TESTS) ## Pure tests only: no servers, a few seconds
 	@$(BIN)/python -m pytest tests/unit $(ARGS)

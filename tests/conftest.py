@@ -10,7 +10,7 @@ import re
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,20 @@ def _use_settings_of_our_own() -> None:
 
 _use_settings_of_our_own()
 django.setup()  # here, and not in a hook: the conftest files below this one import models
+
+
+def pytest_xdist_setupnodes() -> None:
+    """Side by side (`-n 2`), each process has settings and servers of its own: what this one has set is not for them,
+    and where pytest-django finds settings named it reads them before this file has a say."""
+    del os.environ["DJANGO_SETTINGS_MODULE"]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What a test wrote goes from one process to another, and a lone surrogate, which some write, cannot."""
+    report = yield
+    report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
+    return report
 
 
 @pytest.fixture(scope="session")
