@@ -51,6 +51,10 @@ class Crashes:
         """The points at which a process was killed."""
         return sorted(file.name for file in self.fired.iterdir() if file.name != SILENCE)
 
+    def newest_death(self) -> float:
+        """When a process was last killed at a point, as a Unix time; 0 before the first."""
+        return max((file.stat().st_ctime for file in self.fired.iterdir()), default=0.0)
+
     def handle(self, point: str) -> None:
         """What a process does at a point: die where it is armed, else nothing."""
         if point == SILENCED_AT:

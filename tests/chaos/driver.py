@@ -16,6 +16,7 @@ from typing import Any
 from uuid import uuid4
 
 import redis
+from billiard.pool import LOST_WORKER_TIMEOUT
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection, connections
@@ -99,6 +100,7 @@ class Driver:
         self.prices: dict[tuple[str, datetime], Decimal] = {}
         self.garbage: list[tuple[str, str, int]] = []
         self.calm = False
+        self.child_killed_at = 0.0
         self.slot_began = self.silent_since = 0.0
         self.silent: int | None = None
 
@@ -287,6 +289,8 @@ class Driver:
         return draft.rename(file)
 
     def _kill(self, whom: str) -> str:
+        if whom == "worker_child":
+            self.child_killed_at = time.time()
         return self.stack.kill(whom, self.random)
 
     def _server(self, whom: str) -> str:
@@ -371,10 +375,19 @@ class Driver:
                     cursor.execute(query)
                     counts[name] = cursor.fetchone()[0]
             counts |= {f"unread on {stream}": backlog(self.client, stream, GROUP) for stream in INCOMING}
+            counts["tasks that may come again"] = self._tasks_of_the_killed()
         except PASSING as error:
             connections.close_all()
             return f"{type(error).__name__}: {error}"
         return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+
+    def _tasks_of_the_killed(self) -> int:
+        """Tasks that are queued or at work, while one of them may be a killed child's: its worker takes a while to
+        miss the child, and then gives its task back."""
+        killed_at = max(self.child_killed_at, self.crashes.newest_death())
+        if time.time() - killed_at > LOST_WORKER_TIMEOUT + 1:
+            return 0
+        return sum(map(self.client.llen, settings.QUEUES)) + self.client.hlen("unacked")
 
     def _evidence(self) -> Evidence:
         connections.close_all()
