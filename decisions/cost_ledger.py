@@ -79,6 +79,7 @@ def _cycles(calls: QuerySet[ModelCall]) -> Cycles:
         .values("cycle_id", "cycle__outcome")
         .annotate(
             cost=Sum("cost_usd"),
+            own=Sum("cost_usd", filter=Q(shadow=False)),
             decisions=Count("id", filter=DECIDING),
             screens=Count("id", filter=Q(purpose=ModelCall.Purpose.SCREEN)),
             audits=Count("id", filter=Q(shadow=True)),
@@ -88,7 +89,7 @@ def _cycles(calls: QuerySet[ModelCall]) -> Cycles:
     return Cycles(
         **by_cycle.aggregate(
             analysed=Count("cycle_id", filter=Q(decisions__gt=0)),
-            analysed_usd=Coalesce(Sum("cost", filter=Q(decisions__gt=0)), ZERO),
+            analysed_usd=Coalesce(Sum("own", filter=Q(decisions__gt=0)), ZERO),
             screened=Count("cycle_id", filter=Q(screens__gt=0)),
             screened_out=Count("cycle_id", filter=out),
             screened_out_usd=Coalesce(Sum("cost", filter=out), ZERO),

@@ -18,6 +18,7 @@ from decisions.refusals import CannotBook, OutOfTurn
 from journal import services as journal
 from journal.cost_basis import Execution
 from journal.models import Trade
+from journal.playbook import strategy_name
 from risk import services as risk
 from risk.models import RiskState
 
@@ -170,7 +171,7 @@ def _plan(message: TradeFill, order: Order | None) -> journal.EntryPlan:
         size_pct=order.size_pct and order.size_pct.quantize(Decimal("0.0001")),
         decision_id=order.decision_id,
         playbook_version=cycle.playbook_version,
-        strategy_used=decision["strategy_used"],
+        strategy_used=strategy_name(decision["strategy_used"]),
         confidence=Decimal(str(decision["confidence"])).quantize(Decimal("0.001")),
         market_regime=snapshot["regime"] or "",
         reasoning=decision["reasoning"],

@@ -2,8 +2,9 @@
 
 A prompt is a system text, which never changes, and a user text of XML sections that each hold one JSON document. The
 sections that change seldom (playbook, limits) come first, as its `reference`, so that a prompt cache can hold them.
-Every `<`, `>` and `&` inside the JSON is escaped, and everything beyond ASCII, so no text from outside can close a
-section or open one, nor hide what it says; `sections` reads a user text back.
+Every `<`, `>` and `&` inside the JSON is escaped, and beyond ASCII everything but the letters and figures of a writing
+system, so no text from outside can close a section or open one, nor hide what it says; `sections` reads a user text
+back.
 """
 
 import json
@@ -52,7 +53,7 @@ def estimated_tokens(text: str) -> int:
 
     A token for every 3.5 characters, the vendor's own rule of thumb for English. Prose has up to a fifth fewer, JSON
     full of figures up to a third more, and models with the newer tokeniser (Opus 4.7 on) count about a third more for
-    any text.
+    any text. Of a writing system such as Thai a character is up to a token of its own.
     """
     return math.ceil(len(text) / CHARACTERS_A_TOKEN)
 
@@ -310,6 +311,11 @@ def _plain_words(text: str) -> str:
 
 _SECTION = re.compile(r'<(\w+)(?: (\w+)="([^"<>]*)")?>\n(.*?)\n</\1>', re.DOTALL)
 _ESCAPES = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7e]")
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+"""Letters and marks by their category that are shown as nothing: variation selectors, fillers, joiners."""
 
 
 def sections(user: str) -> dict[str, Any]:
@@ -330,8 +336,16 @@ def section(name: str, value: object, **attribute: int | Timeframe) -> str:
 
 
 def _json(value: object) -> str:
-    text = json.dumps(value, default=_plain, separators=(",", ":"), allow_nan=False)
-    return text.translate(_ESCAPES)
+    text = json.dumps(value, default=_plain, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    return _BEYOND_ASCII.sub(_seen, text).translate(_ESCAPES)
+
+
+def _seen(found: re.Match[str]) -> str:
+    """A letter, mark or figure as it is: six characters in its place would make Thai six times as dear. The rest, which
+    may look like markup or be invisible, as JSON escapes it."""
+    character = found[0]
+    is_plain = unicodedata.category(character)[0] in "LMN" and not _UNSEEN.match(character)
+    return character if is_plain else json.dumps(character)[1:-1]
 
 
 def _plain(value: object) -> Any:

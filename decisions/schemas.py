@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from decisions import messages
-from journal.playbook import Number
+from journal.playbook import Number, storable
 
 LONGEST_ANSWER = 200_000
 """Characters. Sixteen thousand output tokens, the most that is ever asked for, stay below half of it."""
@@ -33,12 +33,6 @@ def any_case(literal: Any) -> BeforeValidator:
     return BeforeValidator(spell)
 
 
-def _storable(value: str) -> str:
-    if "\x00" in value:
-        raise ValueError("a NUL character cannot be stored")
-    return value
-
-
 def bounded_text(told: int, slack: int = 4) -> tuple[Any, ...]:
     """A text of about `told` characters. The API enforces no length, and a few words too many make an answer no less
     clear: only a text `slack` times as long is refused."""
@@ -46,7 +40,7 @@ def bounded_text(told: int, slack: int = 4) -> tuple[Any, ...]:
     def bounded(value: str) -> str:
         if len(value) > told * slack:
             raise ValueError(f"{len(value)} characters, at most {told * slack} are accepted")
-        return _storable(value)
+        return storable(value)
 
     extra: Any = {"maxLength": told}
     return StringConstraints(strip_whitespace=True), AfterValidator(bounded), Field(json_schema_extra=extra)

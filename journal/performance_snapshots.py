@@ -174,7 +174,10 @@ def _equity(period: Period) -> Iterable[EquityPoint]:
 
 
 def _model_costs(period: Period, costs: Costs) -> Iterable[ModelCost]:
-    """Hour by hour, so that the returns bear them when they arose."""
-    hours = (period.end - period.start) // STEP
-    moments = [period.start + number * STEP for number in range(hours)] + [period.end]
+    """Hour by hour, so that the returns bear them when they arose; the first and the last may be parts of hours."""
+    moments, moment = [period.start], period.start.replace(minute=0, second=0, microsecond=0) + STEP
+    while moment < period.end:
+        moments.append(moment)
+        moment += STEP
+    moments.append(period.end)
     return [ModelCost(at=end, usd=costs(start, end)) for start, end in pairwise(moments)]

@@ -31,11 +31,21 @@ from pydantic import (
     model_validator,
 )
 
+from journal.untrusted import visible
+
 Regime = Literal["trending_up", "trending_down", "ranging", "volatile"]
 REGIMES: tuple[Regime, ...] = ("trending_up", "trending_down", "ranging", "volatile")
 
 
 LONGEST_PLACE = 120
+LONGEST_PLAYBOOK = 40_000
+"""Characters of the canonical JSON, about half of what a deep reflection may be shown in all: one that it cannot read
+could never be improved again."""
+SMALLEST_POSITION = Decimal("0.001")
+"""The least that `max_position_pct` may be. Below, a rule would be a ban in disguise, of everything and told by nobody:
+what a playbook bans it names in `avoid_strategies`, where a ban of everything is refused. The floor does not promise
+that the venue takes so little: with a small account an opening may still end as `size_too_small`."""
+EARLIEST_LESSON, LATEST_LESSON = date(2000, 1, 1), date(2100, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +69,33 @@ class InvalidPlaybook(ValueError):
         super().__init__(f"{faults[0]}{others}")
 
 
-def _storable(value: str) -> str:
+def storable(value: str) -> str:
+    """The text, if the database can hold it. Raises `ValueError`."""
     if "\x00" in value:
         raise ValueError("a NUL character cannot be stored")
+    return value
+
+
+def _readable(value: str) -> str:
+    """A person decides by these texts: nothing in them steers a terminal, turns the direction of writing or hides."""
+    if not storable(value).strip():
+        raise ValueError("it is empty")
+    if hidden := next((each for each in value if visible(each) != each), None):
+        raise ValueError(f"the character U+{ord(hidden):04X} cannot be seen, and has no place in a text")
+    return value
+
+
+def _plausible(value: date) -> date:
+    if not EARLIEST_LESSON <= value < LATEST_LESSON:
+        raise ValueError(f"a date from {EARLIEST_LESSON} to before {LATEST_LESSON} was expected")
+    return value
+
+
+def _tradable(value: Decimal) -> Decimal:
+    if value < SMALLEST_POSITION:
+        raise ValueError(
+            f"at least {SMALLEST_POSITION} is needed; what is not to be traded belongs in avoid_strategies"
+        )
     return value
 
 
@@ -94,7 +128,7 @@ IDENTIFIER = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 
 Name = Annotated[str, StringConstraints(pattern=NAME, max_length=50)]
 Identifier = Annotated[str, StringConstraints(pattern=IDENTIFIER, max_length=40)]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=600), AfterValidator(_storable)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=600), AfterValidator(_readable)]
 Number = Annotated[Decimal, BeforeValidator(_exact), Field(max_digits=28), PlainSerializer(_shortest, return_type=str)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 Hour = Annotated[int, Field(ge=0, le=23)]
@@ -114,7 +148,7 @@ class RegimeRule(Part):
     regime: Regime
     preferred_strategies: Names
     avoid_strategies: Names = Field(description="Openings under these strategies are blocked in this regime.")
-    max_position_pct: Annotated[Number, Field(gt=0, le=1)] = Field(
+    max_position_pct: Annotated[Number, Field(gt=0, le=1), AfterValidator(_tradable)] = Field(
         description="Largest notional of a position as a fraction of equity; larger openings are shrunk."
     )
     preferred_timeframe: Literal["15m", "1H", "4H"]
@@ -145,7 +179,7 @@ class Lesson(Part):
     """One thing learnt, with what it rests on."""
 
     id: Identifier
-    date: date
+    date: Annotated[date, AfterValidator(_plausible)]
     lesson: Text
     evidence: Text
     impact: Text
@@ -168,7 +202,8 @@ class CalibrationEntry(Part):
 
 
 class TimeFilter(Part):
-    """Hours of the day, UTC. No position is opened in an hour to avoid."""
+    """Hours of the day, UTC. In an hour to avoid no opening is decided, by the time of the snapshot that the decision
+    rests on; a limit order from before it may still be filled within its lifetime."""
 
     avoid_hours_utc: Hours
     preferred_hours_utc: Hours
@@ -202,6 +237,7 @@ class Playbook(Part):
         _refuse_unknown_strategies(self.market_regime_rules, set(names))
         _refuse_overlaps(self.confidence_calibration)
         _refuse_total_ban(self, set(names))
+        _refuse_too_long(self)
         return self
 
 
@@ -233,6 +269,15 @@ def _refuse_total_ban(playbook: Playbook, strategies: set[str]) -> None:
     banned = [rule.regime for rule in playbook.market_regime_rules if strategies <= set(rule.avoid_strategies)]
     if len(banned) == len(REGIMES):
         raise ValueError("market_regime_rules: every strategy is avoided in every regime, nothing could ever be traded")
+
+
+def _refuse_too_long(playbook: Playbook) -> None:
+    """The section with the most text is named: there is most to be left out."""
+    sections = {name: len(_compact(value)) for name, value in content(playbook).items()}
+    if (length := len(canonical_json(playbook))) > LONGEST_PLAYBOOK:
+        longest = max(sections, key=sections.__getitem__)
+        share = f"{sections[longest]} of the playbook's {length} characters stand here"
+        raise ValueError(f"{longest}: {share}, and reflection can read {LONGEST_PLAYBOOK}")
 
 
 # --- reading and writing ------------------------------------------------------------------------------------------
@@ -294,7 +339,11 @@ def content(playbook: Playbook) -> dict[str, Any]:
 
 def canonical_json(playbook: Playbook) -> str:
     """The one text of a playbook: keys sorted, no blanks, numbers in their shortest plain form as strings."""
-    return json.dumps(playbook.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _compact(playbook.model_dump(mode="json"))
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def playbook_hash(playbook: Playbook) -> str:
@@ -367,6 +416,11 @@ def _told(value: object) -> str:
 # --- enforcement --------------------------------------------------------------------------------------------------
 
 
+def strategy_name(text: str) -> str:
+    """A strategy's name as a playbook spells it: whoever means the same strategy names the same one."""
+    return text.strip().casefold().replace(" ", "_").replace("-", "_")
+
+
 def blocked_by(playbook: Playbook, strategy: str, regime: Regime | None, now: datetime) -> str | None:
     """Why the playbook forbids an opening under `strategy` at `now`, or None.
 
@@ -376,7 +430,7 @@ def blocked_by(playbook: Playbook, strategy: str, regime: Regime | None, now: da
     hour = now.astimezone(UTC).hour
     if hour in playbook.time_filters.avoid_hours_utc:
         return f"the playbook avoids the hour from {hour:02}:00 UTC"
-    name = strategy.strip().casefold().replace(" ", "_").replace("-", "_")
+    name = strategy_name(strategy)
     if name not in {definition.name for definition in playbook.strategy_definitions}:
         return f"strategy {strategy!r} is not in the playbook"
     rule = _rule(playbook, regime)

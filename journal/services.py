@@ -213,6 +213,7 @@ def _own_pnl(trade: Trade, execution: Execution, executions: Sequence[Execution]
 def _take_stock(trade: Trade, executions: Sequence[Execution], indicators: Indicators) -> None:
     """What is open by now, and by it whether the trade is closed: by its last exit, not by the last one heard of."""
     left, last = trade.size - cost_basis.exited(executions), cost_basis.last_exit(executions)
+    _forget_review(trade)
     if last is not None:
         trade.exit_price = _average(trade.exit_value, cost_basis.exited(executions), trade.ct_val)
     if left > 0 and trade.status == Trade.Status.CLOSED and trade.pnl_usd is None:
@@ -289,6 +290,7 @@ def _end_unknown(trade: Trade, at: datetime) -> None:
     trade.closed_at = max(at, trade.opened_at)
     trade.duration_seconds = int((trade.closed_at - trade.opened_at).total_seconds())
     trade.exit_reason = RECONCILED_EXIT
+    _forget_review(trade)
 
 
 def closed_unknown(symbol: str, direction: str, at: datetime | None = None) -> Trade | None:
@@ -308,7 +310,13 @@ def reopen_trade(trade: Trade, open_size: Decimal) -> None:
     trade.status, trade.open_size = Trade.Status.OPEN, open_size
     trade.closed_at = trade.duration_seconds = None
     trade.exit_reason = ""
+    _forget_review(trade)
     trade.save()
+
+
+def _forget_review(trade: Trade) -> None:
+    """It judged a closing that was none, or another one: no prompt may tell its lesson. The log of it stays."""
+    trade.self_review = None
 
 
 # --- the playbook -----------------------------------------------------------------------------------------------------

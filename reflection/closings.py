@@ -26,6 +26,7 @@ _KNOWN = Q(pnl_usd__isnull=False)
 _ANOTHER = (
     Q(reflection__as_of__lt=F("closed_at"))
     | Q(reflection__as_of__gt=F("closed_at"))
+    | Q(reflection__status=Reflection.Status.DONE, self_review__isnull=True)  # forgotten, as it was opened again
     | (~_KNOWN & Q(reflection__gross_pnl_usd__isnull=False))
     | (
         _KNOWN
@@ -67,7 +68,7 @@ def _note(trade: Trade, now: datetime) -> None:
             known = Reflection.objects.select_for_update().filter(trade=trade).first()
             if known is None:
                 Reflection.objects.create(kind=Reflection.Kind.POST_TRADE, trade=trade, **fields)
-            elif not is_of(known, trade):
+            elif unnoted().filter(pk=trade.pk).exists():
                 Reflection.objects.filter(pk=known.pk).update(**_AFRESH, **fields)
     except IntegrityError:  # noted by another worker at this moment
         return

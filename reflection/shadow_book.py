@@ -23,7 +23,7 @@ from decisions.messages import MarketSnapshot, TradeCancel, TradeFill, TradeOrde
 from decisions.sandbox.venue import Bar, Funding, Quote, VenueAccount
 from decisions.sandbox.venue.state import Outgoing
 from decisions.schemas import AnalysisAnswer
-from journal.playbook import Playbook, blocked_by
+from journal.playbook import Playbook, blocked_by, strategy_name
 from reflection.shadow_state import BookState, side_of
 from reflection.shadow_trades import BookedTrade, Direction, EntryPlan, begun
 from risk import gate
@@ -129,13 +129,19 @@ class ShadowBook:
         earlier = self.on_snapshot(asked.snapshot)
         if obstacle := self._obstacle(asked):
             return Consequence(*obstacle, earlier)
-        proposal = proposals.proposal(asked.answer.decision, asked.snapshot, asked.playbook)
-        positions = self.state.positions()
+        account, positions, pending = self.state.account(), self.state.positions(), self.state.pending()
+        try:
+            proposal = proposals.proposal(
+                asked.answer.decision, asked.snapshot, asked.playbook,
+                equity=account.equity, positions=positions, pending=pending,
+            )  # fmt: skip
+        except proposals.PositionFull as full:
+            return Consequence(BANNED, str(full), earlier)
         verdict = gate.evaluate(
             proposal=proposal,
-            account=self.state.account(),
+            account=account,
             positions=positions,
-            pending=self.state.pending(),
+            pending=pending,
             state=self.state.risk_state(),
             correlations=asked.correlations,
             instrument=proposals.instrument(asked.snapshot),
@@ -248,7 +254,7 @@ def _executed(trade: BookedTrade | None, fill: TradeFill, plan: EntryPlan | None
 def _plan(asked: ShadowAnswer, verdict: gate.Verdict) -> EntryPlan:
     return EntryPlan(
         cycle_number=asked.cycle_number,
-        strategy=asked.answer.strategy_used,
+        strategy=strategy_name(asked.answer.strategy_used),
         regime=asked.snapshot.regime or "",
         confidence=Decimal(str(asked.answer.confidence)).quantize(Decimal("0.001")),
         ct_val=asked.snapshot.instrument.ct_val,

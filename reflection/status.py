@@ -23,10 +23,16 @@ def status(now: datetime) -> Row:
         "postponed": question.why_postponed(now),
         "open": _deep(due.open_one()),
         "next": {"new_trades": new, "after_trades": missing, "at": _moment(at) if new else None, "due": due.cause(now)},
-        "last": _deep(due.last_done()),
+        "last": _deep(_last()),
         "reviews": _reviews(),
         "suggestions": _suggestions(now),
     }
+
+
+def _last() -> Reflection | None:
+    """The newest deep reflection that is over, whatever became of it."""
+    over = due.deep().exclude(status=Reflection.Status.WAITING)
+    return over.select_related("log").order_by("-as_of", "-id").first()
 
 
 def _deep(piece: Reflection | None) -> Row | None:

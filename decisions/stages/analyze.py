@@ -33,7 +33,8 @@ def analyze(cycle: DecisionCycle, now: datetime) -> None:
     if not budget.allows_analysis(has_position=has_position) or (cycle.shadow_audit and not budget.allows_audits):
         _without_asking(cycle, budget)
         return
-    fields: dict[str, Any] = {"playbook_version": playbook.version}
+    asked_with: dict[str, Any] = {"playbook_version": playbook.version}
+    fields = dict(asked_with)
     if not (budget.allows_openings or cycle.openings_blocked):
         fields |= {"openings_blocked": Outcome.BUDGET, "openings_blocked_reason": str(budget)}
     blocked = cycle.openings_blocked_reason or fields.get("openings_blocked_reason")
@@ -57,9 +58,9 @@ def analyze(cycle: DecisionCycle, now: datetime) -> None:
         if reply.parsed is not None:
             _follow(cycle, reply.parsed, sections(prompt.text), fields)
         elif cycle.shadow_audit:
-            cycles.finish(cycle, Outcome.SCREENED_OUT, cycle.reason)
+            cycles.finish(cycle, Outcome.SCREENED_OUT, cycle.reason, **asked_with)
         else:
-            failed(cycle, reply, "the analyst")
+            failed(cycle, reply, "the analyst", **asked_with)
 
 
 def _without_asking(cycle: DecisionCycle, budget: Budget) -> None:

@@ -62,6 +62,6 @@ def _row(cycle: DecisionCycle | None, prompt: Prompt, reply: ModelReply[Any], no
     )
 
 
-def failed(cycle: DecisionCycle, reply: ModelReply[Any], who: str) -> None:
+def failed(cycle: DecisionCycle, reply: ModelReply[Any], who: str, **fields: Any) -> None:
     """End the cycle for a reply that cannot be used: what failed is the outcome, never a silent hold."""
-    cycles.finish(cycle, OUTCOME_OF[reply.outcome], f"{who}: {reply.error or reply.outcome}")
+    cycles.finish(cycle, OUTCOME_OF[reply.outcome], f"{who}: {reply.error or reply.outcome}", **fields)

@@ -27,23 +27,27 @@ def judge(cycle: DecisionCycle, now: datetime) -> None:
     shown, opening = _playbook_shown(cycle), answer.decision.action in OPENINGS
     correlations = _correlations(cycle, snapshot) if opening else {}
     state = risk.lock_state()
-    if opening and (obstacle := _obstacle(cycle, answer, snapshot, shown, now)):
-        cycles.finish(cycle, *obstacle)
-        publish_decision(cycle, answer, risk_approved=False)
+    if opening and (obstacle := _obstacle(cycle, answer, snapshot, shown)):
+        _forbid(cycle, answer, *obstacle)
         return
-    positions: Sequence[gate.Position] = exposure.positions(_reported(cycle))
-    if not opening:
-        positions = exposure.for_an_exit(positions, snapshot.symbol)
-    proposal = proposals.proposal(answer.decision, snapshot, shown)
+    equity = state.equity if state.equity is not None else Decimal("NaN")
+    pending, positions = exposure.live_orders(), _positions(cycle, opening=opening)
+    try:
+        proposal = proposals.proposal(
+            answer.decision, snapshot, shown, equity=equity, positions=positions, pending=pending
+        )
+    except proposals.PositionFull as full:
+        _forbid(cycle, answer, Outcome.PLAYBOOK_BLOCKED, str(full))
+        return
     judged = risk.judge(
         state,
         decision_id=cycle.decision_id,
         cycle_number=cycle.pk,
         decision=answer.model_dump(mode="json"),
         proposal=proposal,
-        equity=state.equity if state.equity is not None else Decimal("NaN"),
+        equity=equity,
         positions=positions,
-        pending=exposure.live_orders(),
+        pending=pending,
         correlations=correlations,
         instrument=proposals.instrument(snapshot),
         now=now,
@@ -67,22 +71,29 @@ def _playbook_shown(cycle: DecisionCycle) -> Playbook:
 
 
 def _obstacle(
-    cycle: DecisionCycle, answer: AnalysisAnswer, snapshot: MarketSnapshot, shown: Playbook, now: datetime
+    cycle: DecisionCycle, answer: AnalysisAnswer, snapshot: MarketSnapshot, shown: Playbook
 ) -> tuple[Outcome, str] | None:
     """What forbids an opening before the gate is asked: what the cycle found when it began, the playbook, or what has
     come over the instrument since."""
     if cycle.openings_blocked:
         return Outcome(cycle.openings_blocked), cycle.openings_blocked_reason
-    if ban := blocked_by(shown, answer.strategy_used, snapshot.regime, now):
+    if ban := blocked_by(shown, answer.strategy_used, snapshot.regime, snapshot.timestamp):
         return Outcome.PLAYBOOK_BLOCKED, ban
     trouble = context.instrument_trouble(cycle.instrument)
     return None if trouble is None else (Outcome.INSTRUMENT_BLOCKED, trouble)
 
 
-def _reported(cycle: DecisionCycle) -> Sequence[Position]:
-    """The venue's newest word on the positions; the cycle's own is older."""
+def _forbid(cycle: DecisionCycle, answer: AnalysisAnswer, outcome: Outcome, reason: str) -> None:
+    cycles.finish(cycle, outcome, reason)
+    publish_decision(cycle, answer, risk_approved=False)
+
+
+def _positions(cycle: DecisionCycle, *, opening: bool) -> Sequence[gate.Position]:
+    """By the venue's newest word; the cycle's own is older."""
     report = context.position_report()
-    return report.positions if report else [Position.model_validate(each) for each in cycle.positions or []]
+    reported = report.positions if report else [Position.model_validate(each) for each in cycle.positions or []]
+    positions = exposure.positions(reported)
+    return positions if opening else exposure.for_an_exit(positions, cycle.instrument)
 
 
 def _conclude(

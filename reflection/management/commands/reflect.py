@@ -11,6 +11,7 @@ from decisions.clock import now_for_record
 from journal.person import name_of
 from orchestrator_project.command_line import CommandWithExamples
 from reflection import closings, due, question
+from reflection.models import Reflection
 from reflection.status import Row, status
 from reflection.tasks import wake
 
@@ -92,6 +93,8 @@ def _last(deep: Row | None) -> str:
     if deep is None:
         return "none so far"
     written = f"wrote version {deep['new_version']}" if deep["new_version"] else deep["reason"] or "wrote nothing"
+    if deep["status"] == Reflection.Status.GIVEN_UP:
+        written = f"came to nothing: {deep['reason']}"
     return f"{_short(deep['as_of'])}, {deep['new_trades']} new trades, made due by {_cause(deep)}: {written}"
 
 

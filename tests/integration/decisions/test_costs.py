@@ -105,6 +105,15 @@ def test_the_budget_of_the_day_is_shown_with_its_level() -> None:
 
 
 @pytest.mark.usefixtures("noon")
+def test_what_was_asked_in_the_shadow_of_a_cycle_is_no_cost_of_its_analysis() -> None:
+    analysed = cycle(1, Outcome.MODEL_HOLD)
+    call("screen", "0.001", cycle=analysed)
+    call("analyze", "0.03", cycle=analysed)
+    call("analyze", "0.05", cycle=analysed, shadow=True)
+    assert costs()["cycles"]["analysed_mean_usd"] == "0.031000"
+
+
+@pytest.mark.usefixtures("noon")
 def test_calls_that_failed_or_whose_cost_nobody_knows_are_counted() -> None:
     call("analyze", "0.03")
     call("analyze", "0.01", outcome="invalid_output")

@@ -24,6 +24,7 @@ from decisions.prompts import sections
 from decisions.sandbox.offline_model import user_text
 from journal.models import PlaybookVersion, Promotion, Trade
 from journal.playbook import InvalidPlaybook, first_playbook, playbook_hash, read_playbook
+from journal.untrusted import visible
 from risk.models import Verdict
 from tests.integration.admin_rows import row
 from tests.integration.decisions.build import BTC, NOON, market_alert_payload
@@ -110,7 +111,7 @@ def assert_only_data_differs(request: dict[str, Any], usual: dict[str, Any], *ch
     """The request asks the same of the same model in the same form, with other data in the sections `changed`."""
     assert {**request, "messages": None} == {**usual, "messages": None}
     assert "tools" not in request
-    assert user_text(request).isascii()
+    assert visible(user_text(request)) == user_text(request)
     assert tags(request) == tags(usual)
     shown, before = sections(user_text(request)), sections(user_text(usual))
     assert list(shown) == list(before)

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 from django.db import connections
+from django.test import Client
 
 from journal.models import AccountUpdate, PerformanceSnapshot, Trade
 from journal.performance import PriceSpan
 from journal.performance_snapshots import SETTLING, write_due
+from journal.presentation import page_of
 from tests.integration.rewriting import rewriting_the_record
 
 pytestmark = pytest.mark.django_db
@@ -299,3 +301,17 @@ def test_workers_that_write_at_once_write_each_row_once() -> None:
     assert (len(counts), sum(counts)) == (4, 25)
     assert ends(Kind.HOURLY) == [MONDAY + number * HOUR for number in range(1, 25)]
     assert ends(Kind.DAILY) == [MONDAY + DAY]
+
+
+def test_the_page_of_a_snapshot_tells_its_figures_in_words(admin_client: Client) -> None:
+    a_trade(MONDAY + HOUR / 4, net="4")
+    a_trade(MONDAY + HOUR / 2, net="-2")
+    reports_to(MONDAY + 2 * HOUR)
+    write(MONDAY + 2 * HOUR + SETTLING)
+    snapshot, quiet = PerformanceSnapshot.objects.filter(snapshot_type=Kind.HOURLY).order_by("period_end")[:2]
+    page = admin_client.get(page_of(snapshot)).content.decode()
+    assert "Hourly, to 2022-11-07 01:00 UTC" in page
+    assert "1 of 2 (90 %: " in page
+    assert "Strategies" in page
+    assert "momentum_<wbr>breakout" in page
+    assert "no trade" in admin_client.get(page_of(quiet)).content.decode()

@@ -9,7 +9,7 @@ from django.core.management import CommandError
 from decisions.models import OutboxMessage
 from tests.integration.decisions.model_server import ScriptedModels, overloaded
 from tests.integration.decisions.scene import command, queued
-from tests.integration.reflection.scene import closed, deep_ones, look_after, spend, world
+from tests.integration.reflection.scene import closed, deep_ones, look_after, pause_is_over, spend, world
 from tests.integration.reflection.test_reviews import review
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("ready")]
@@ -61,6 +61,18 @@ def test_one_can_be_asked_for_and_only_one(models: ScriptedModels, redis_client:
     assert status()["last"]["asked_by"] == "ada"
     assert status()["last"]["status"] == "done"
     assert len(deep_ones()) == 1
+
+
+def test_the_last_one_is_told_even_if_it_came_to_nothing(models: ScriptedModels) -> None:
+    world()
+    closed()
+    command("reflect", "--now", "--by", "ada")
+    models.will_say("reflect", *[overloaded()] * 12)
+    for _ in range(3):
+        look_after()
+        pause_is_over()
+    assert status()["last"]["status"] == "given_up"
+    assert "made due by ada: came to nothing: error: HTTP 529" in command("reflect")[1]
 
 
 def test_with_the_money_spent_nothing_is_asked() -> None:

@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 
+from decisions import housekeeping
 from decisions.models import MarketRecord
 from journal.models import PerformanceSnapshot
+from journal.performance import Period
 from orchestrator_project.celery import app
 from reflection import period_record, tasks
+from reflection.closings import LOOK_BACK
 from tests.integration.decisions.build import BTC, NOON, alerts
-from tests.integration.decisions.scene import ETH, at_once
+from tests.integration.decisions.scene import ETH, account, at_once
 from tests.integration.reflection.scene import closed, price, spend, world
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("ready")]
@@ -48,6 +51,30 @@ def test_after_an_outage_the_missing_hours_follow_as_they_would_have_come() -> N
     assert at_once(*[tasks.write_performance] * 3) == []
     assert [(row.total_trades, row.total_pnl) for row in hours()] == [(1, Decimal(3))] * 4
     assert alerts("round_failed") == []
+
+
+@pytest.mark.parametrize(("start", "end"), [(0, 50), (10, 60), (10, 200)])
+def test_the_costs_of_parts_of_hours_are_counted(start: int, end: int) -> None:
+    begun, over = NOON + timedelta(minutes=start), NOON + timedelta(minutes=end)
+    for at in (begun, begun + timedelta(minutes=5), over, over + timedelta(minutes=1)):
+        spend("0.25", at)
+    closed("4", minutes=20)
+    account(begun)
+    account(over)
+    found = period_record.performance(Period(start=begun, end=over))
+    assert (found.total.model_costs, found.total.total_pnl) == (Decimal("0.50"), Decimal("3.50"))
+
+
+def test_the_prices_that_a_deep_reflection_looks_back_to_are_kept(settings: Any) -> None:
+    now = NOON + timedelta(days=40)
+    start = now - LOOK_BACK
+    price(start, "20000")
+    price(now, "21000")
+    housekeeping.tidy()
+    assert [span.symbol for span in period_record.price_spans(start, now)] == [BTC]
+    price(now + timedelta(hours=1), "21000")  # the reflection is carried out a little later
+    housekeeping.tidy()
+    assert [span.symbol for span in period_record.price_spans(start, now)] == [BTC]
 
 
 def test_costs_and_prices_are_those_of_the_moments_asked_for(settings: Any) -> None:

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from decisions import context
 from decisions.clients import claude
 from decisions.models import Fill, ModelCall, Order
 from decisions.sandbox import offline_reflection
+from journal.cost_basis import Execution
 from journal.models import Trade
-from journal.services import RECONCILED_EXIT, close_unknown
+from journal.services import RECONCILED_EXIT, Bearing, EntryPlan, close_unknown, enlarge_trade, shrink_trade
 from reflection import claims, closings, desk, tasks
 from reflection.models import Reflection
 from tests.integration.decisions.build import BTC, NOON, alerts, book, sent_order, zulu
@@ -176,7 +178,8 @@ def test_a_review_that_does_not_know_what_happened_is_asked_for_again_and_then_g
     models.will_say("review", *[review(outcome="win")] * 3)
     for _ in range(3):
         look_after()
-        assert "self_review" not in (trade.self_review or {})
+        trade.refresh_from_db()
+        assert trade.self_review is None
         pause_is_over()
     piece = piece_of(trade)
     assert (piece.status, models.times_asked("review")) == ("given_up", 3)
@@ -267,6 +270,72 @@ def test_a_trade_that_closed_otherwise_after_all_is_reviewed_again(models: Scrip
     assert trade.self_review is not None
     assert trade.self_review["outcome"] == "loss"
     assert Reflection.objects.count() == 1
+
+
+def executed(minutes: float, size: str = "1", pnl: str | None = None) -> Execution:
+    """An exit where it has a P&L, else an entry."""
+    return Execution(
+        at=later(minutes), symbol=BTC, direction="LONG", price=Decimal(20000), size=Decimal(size), fee_usd=Decimal(0),
+        pnl_usd=None if pnl is None else Decimal(pnl), exit_reason="" if pnl is None else "stop_loss",
+    )  # fmt: skip
+
+
+BOOKED = [executed(-30, "2"), executed(0, "2", "5")]
+LATE = executed(-20)
+
+
+def heard_of_late(trade: Trade) -> None:
+    """Another contract had been entered: all that was closed was not all."""
+    trade.refresh_from_db()
+    plan = EntryPlan(ct_val=trade.ct_val, stop_loss=None, take_profit=None)
+    enlarge_trade(trade, LATE, plan, Bearing(opens=False, protects=False, first=False), BOOKED, lambda _: None)
+
+
+def left_late(trade: Trade, pnl: str, minutes: float) -> None:
+    """So the trade was open after all; and the contract has left as well."""
+    heard_of_late(trade)
+    assert (trade.status, trade.self_review) == ("open", None)
+    shrink_trade(trade, executed(minutes, "1", pnl), [*BOOKED, LATE], lambda _: None)
+    assert trade.status == "closed"
+
+
+def test_the_lesson_of_a_closing_that_was_none_is_told_nowhere(models: ScriptedModels) -> None:
+    world()
+    trade = closed()
+    models.will_say("review", review(lesson="It wins: do it again."), *[overloaded()] * 12)
+    look_after()
+    assert context.recent_trades()[0].lesson == "It wins: do it again."
+    left_late(trade, "-20", 1)
+    for _ in range(4):
+        look_after(later(1))
+        pause_is_over()
+    told = context.recent_trades()[0]
+    assert (piece_of(trade).status, told.pnl_usd, told.lesson) == ("given_up", Decimal("-16"), "")
+    assert (logs()[0].output_json or {})["lesson"] == "It wins: do it again."
+
+
+def test_a_trade_whose_result_nobody_knows_after_all_tells_no_lesson(models: ScriptedModels) -> None:
+    world()
+    trade = closed()
+    look_after()
+    closed(minutes=40, status="open", closed_at=None, duration_seconds=None, open_size=2, pnl_usd=None)
+    heard_of_late(trade)
+    assert (trade.status, trade.pnl_usd) == ("closed", None)
+    (told,) = context.recent_trades()
+    assert (told.pnl_usd, told.lesson) == (None, "")
+
+
+def test_a_trade_that_was_opened_again_and_closed_as_before_is_reviewed_again(models: ScriptedModels) -> None:
+    """Its review is gone with the closing that it judged."""
+    world()
+    trade = closed()
+    look_after()
+    left_late(trade, "0", 0)
+    for _ in range(2):
+        look_after()
+    assert models.times_asked("review") == len(logs()) == 2
+    trade.refresh_from_db()
+    assert trade.self_review is not None
 
 
 def test_late_fees_and_funding_change_no_review(models: ScriptedModels) -> None:

@@ -30,12 +30,14 @@ from decisions.prompts import (
     estimated_tokens,
     research_query,
     screening_prompt,
+    section,
     sections,
     with_another_playbook,
 )
 from decisions.schemas import Citation, ResearchAnswer, ScreenAnswer, output_schema
 from decisions.triggers import Trigger
 from journal.playbook import Lesson, Playbook, first_playbook
+from journal.untrusted import visible
 from risk.limits import LIMIT_FIELDS
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -267,7 +269,21 @@ def test_no_text_from_outside_can_leave_its_place_or_hide_in_it(text: str) -> No
     assert sections(prompt.text) == with_text(sections(honest.text), text)
     assert re.findall("<.*?>", prompt.text) == re.findall("<.*?>", honest.text)
     assert prompt.system == honest.system
-    assert prompt.text.isascii()
+    assert visible(prompt.text) == prompt.text
+    assert unicodedata.normalize("NFKC", prompt.text).count("<") == prompt.text.count("<")
+
+
+def test_a_text_in_another_writing_system_is_told_letter_by_letter() -> None:
+    thai = "ห้ามเข้าเทรดเมื่อปริมาณซื้อขายต่ำ"
+    assert f'"{thai}"' in section("lesson", thai)
+    assert estimated_tokens(section("lesson", thai * 10)) < 2 * estimated_tokens(section("lesson", "x" * 330))
+
+
+@pytest.mark.parametrize("hidden", "\u200b\u202e\ufe0f\u3164\u115f\U000e0100\U000e0041\U0001f600\uff1c\ufffd")
+def test_what_is_no_letter_or_cannot_be_seen_is_escaped(hidden: str) -> None:
+    told = section("lesson", f"a{hidden}b")
+    assert told.isascii()
+    assert sections(told) == {"lesson": f"a{hidden}b"}
 
 
 @given(anything)

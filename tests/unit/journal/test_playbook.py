@@ -169,6 +169,18 @@ def with_calibration(**changes: Any) -> list[dict[str, Any]]:
         ),
         ({"market_regime_rules": with_rule(1, max_position_pct=-1)}, "market_regime_rules.1.max_position_pct"),
         ({"market_regime_rules": with_rule(1, max_position_pct="0")}, "market_regime_rules.1.max_position_pct"),
+        ({"market_regime_rules": with_rule(1, max_position_pct="1e-25")}, "market_regime_rules.1.max_position_pct"),
+        ({"market_regime_rules": with_rule(1, max_position_pct="0.0009")}, "pct: at least 0.001 is needed;"),
+        ({"lessons_learned": [lesson(), lesson("L2", " \n ")]}, "lessons_learned.1.lesson: it is empty"),
+        ({"lessons_learned": [lesson(text="a\x1b[31mred")]}, "lessons_learned.0.lesson: the character U+001B"),
+        ({"lessons_learned": [lesson(text="safe \u202e gnilacs")]}, "lessons_learned.0.lesson: the character U+202E"),
+        ({"strategy_definitions": with_strategy(filters=["a\u2066"])}, "strategy_definitions.0.filters.0: the char"),
+        ({"lessons_learned": [{**lesson(), "date": "0001-01-01"}]}, "lessons_learned.0.date: a date from 2000-01-01"),
+        ({"lessons_learned": [{**lesson(), "date": "9999-12-31"}]}, "lessons_learned.0.date: a date from 2000-01-01"),
+        (
+            {"lessons_learned": [{**lesson(f"L{n}", "x" * 600), "evidence": "y" * 600} for n in range(40)]},
+            "lessons_learned: ",
+        ),
         (
             {"market_regime_rules": with_rule(0, avoid_strategies=["mean_reversion"] * 2)},
             "market_regime_rules.0.avoid_strategies: mean_reversion more than once",
@@ -187,6 +199,14 @@ def test_what_is_refused_is_named_by_its_place_and_not_repeated(changes: dict[st
         read_playbook(stored(**changes))
     assert place in str(refused.value)
     assert len(str(refused.value)) < 500
+
+
+def test_what_is_kept_in_any_writing_system_and_in_several_lines_is_a_text() -> None:
+    texts = ("ห้ามเข้าเทรดเมื่อปริมาณซื้อขายต่ำ", "Wait.\n\tThen buy.", "na\u00efve \u2192 2\u00d7", "a\u200db")
+    read = read_playbook(stored(lessons_learned=[lesson(f"L{n}", text) for n, text in enumerate(texts)]))
+    assert tuple(each.lesson for each in read.lessons_learned) == texts
+    rules = with_rule(1, max_position_pct="0.001")
+    assert largest_position(read_playbook(stored(market_regime_rules=rules)), "trending_down") == Decimal("0.001")
 
 
 def test_every_fault_is_told_with_its_place() -> None:

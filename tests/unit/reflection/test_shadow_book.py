@@ -69,6 +69,24 @@ def test_a_short_leaves_the_other_way(price: str, reason: str) -> None:
     assert (trade.pnl > 0) == (reason == "take_profit")
 
 
+def test_an_addition_takes_no_position_beyond_the_largest_of_the_playbook() -> None:
+    book = opened()
+    ask(book, answered(size_pct="0.02"), regime="volatile")
+    adding = answered("ADD", size_pct="0.03")
+    added = ask(book, adding, regime="volatile", minutes=5, shown="LONG", cycle_number=2)
+    (position,) = book.state.positions()
+    assert added.outcome == "traded"
+    assert Decimal(298) <= position.notional_usd <= Decimal(300)  # 3 % of 10,000 in a volatile market
+    again = ask(book, adding, "20200", regime="volatile", minutes=10, shown="LONG", cycle_number=3)
+    assert again.outcome == "playbook_blocked"
+    assert again.reason.endswith("the playbook allows 3 % in a volatile market")
+
+
+def test_a_shadow_trade_has_its_strategy_as_the_playbook_spells_it() -> None:
+    (trade,) = ask(opened(), answered(strategy_used="Momentum Breakout")).trades
+    assert trade.plan.strategy == "momentum_breakout"
+
+
 def test_a_price_is_told_once() -> None:
     book = opened()
     ask(book, answered())
