@@ -12,6 +12,7 @@ from django.db.models import Count, Q, QuerySet, Subquery, Sum
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.html import format_html
 
 from journal import playbook_versions
 from journal.admin_actions import Action
@@ -29,7 +30,7 @@ MEANING: dict[str, tuple[str, Tone]] = {
     "challenger": ("challenges the one that trades", "info"),
     "waiting": ("waits to be approved", "info"),
     "rejected": ("was rejected", "bad"),
-    "superseded": ("was superseded by a newer challenger", "plain"),
+    "superseded": ("was superseded by another version", "plain"),
 }
 FITTING = {
     "approve": ("challenger", "waiting"),
@@ -48,7 +49,10 @@ def standing_of(version: Any) -> str:
 
 
 def pnl_then(version: PlaybookVersion) -> str:
-    return shown("total_pnl", figures_then(version).get("total_pnl"), short=True)
+    """With its length: a person's version keeps the last day, reflection's the period that it rests on."""
+    figures = figures_then(version)
+    pnl = shown("total_pnl", figures.get("total_pnl"), short=True)
+    return format_html("{} in {}", pnl, playbook_versions.period_of(figures)) if "period_end" in figures else pnl
 
 
 def figures_then(version: PlaybookVersion) -> dict[str, Any]:

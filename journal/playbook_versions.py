@@ -4,17 +4,21 @@ A version is only ever added and its number is the next one, so that two authors
 later one is told what was written meanwhile and keeps their text. Each function is one transaction under the playbook's
 lock and keeps who did it and why. Those of people raise `Refused`, and then nothing was done.
 
-The newest version need not be the one that trades: that is the one promoted last.
+The newest version need not be the one that trades: that is the one promoted last. A challenger is made from the version
+that trades. Where another one is promoted it is superseded: it knows nothing of that one's changes and would undo them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from journal.models import ChallengerDecision, PerformanceSnapshot, PlaybookVersion, Promotion
 from journal.playbook import InvalidPlaybook, Playbook, content, diff, playbook_hash, read_playbook
+from journal.wording import duration
 
 PromotionMode = Literal["immediate", "manual", "auto"]
 """What becomes of a version that reflection wrote: it trades at once, or it is the challenger until a person or its
@@ -74,8 +78,11 @@ def active() -> PlaybookVersion:
 
 def challenger() -> PlaybookVersion | None:
     """The version of reflection's that waits for its decision."""
-    waiting = PlaybookVersion.objects.filter(promotions=None, decision=None, triggered_by=REFLECTION)
-    return waiting.order_by("-version").first()
+    return _undecided().order_by("-version").first()
+
+
+def _undecided() -> QuerySet[PlaybookVersion]:
+    return PlaybookVersion.objects.filter(promotions=None, decision=None, triggered_by=REFLECTION)
 
 
 def standing(version: PlaybookVersion, active_version: int | None) -> Standing:
@@ -141,7 +148,7 @@ def save_manual(
 
     Raises `Conflict` when a version was written or promoted since `basis`, `Refused` when nothing was changed.
     """
-    _lock()
+    lock()
     by, reason = _signed(by, reason)
     _refuse_conflict(basis)
     edited = find(basis.edited_from)
@@ -168,14 +175,13 @@ def save_reflection(
 ) -> PlaybookVersion:
     """Write what reflection made of the version it was shown; it is never lost.
 
-    With `immediate` it trades from the next cycle on, unless a person wrote or promoted something since `basis`: their
-    word is not overwritten, and the version waits as the challenger, which is what the other modes make of it. An
-    earlier challenger is superseded.
+    With `immediate` it trades from the next cycle on, unless another version was promoted since `basis`: that word is
+    not overwritten, and the version waits as the challenger, which is what the other modes make of it. A version that
+    somebody wrote and nobody has promoted is in nobody's way. An earlier challenger is superseded.
     """
-    _lock()
-    overtaken = _meanwhile(basis)
-    if (earlier := challenger()) is not None:
-        _decide(earlier, ChallengerDecision.Decision.SUPERSEDED, REFLECTION, "Reflection wrote another version.")
+    lock()
+    overtaken = _meanwhile(basis) if _promotions_since(basis.promotion) else ""
+    _supersede(REFLECTION, "Reflection wrote another version.")
     reason = f"It was shown version {basis.edited_from}. {overtaken}" if overtaken else ""
     made_by = PlaybookVersion.TriggeredBy.REFLECTION
     version = _add(playbook, made_by, REFLECTION, reason, change_summary, now, performance)
@@ -190,13 +196,16 @@ def roll_back(
 ) -> PlaybookVersion:
     """Write an earlier version once more and let it trade from the next cycle on.
 
-    Raises `Refused` when that is what trades already, `Conflict` when something was promoted since `seen_promotion`,
-    and `journal.playbook.InvalidPlaybook` when the old version would not be accepted any more.
+    Raises `Refused` when that is what trades already and for a version that waits for its decision, `Conflict` when
+    something was promoted since `seen_promotion`, and `journal.playbook.InvalidPlaybook` when the old version would not
+    be accepted any more.
     """
-    _lock()
+    lock()
     by, reason = _signed(by, reason)
     _refuse_promoted_since(seen_promotion)
     old, current = find(version), active()
+    if standing(old, current.version) in ("challenger", "waiting"):
+        raise Refused(f"Version {version} has never traded and waits for its decision: promote it instead.")
     playbook = read_playbook(old.playbook_json)
     if _says(current) == content(playbook):
         raise Refused(f"Version {current.version}, which trades now, says what version {version} says.")
@@ -239,6 +248,15 @@ def _performance() -> dict[str, Any] | None:
     }
 
 
+def period_of(performance: Mapping[str, Any]) -> str:
+    """How much time the figures that were kept with a version cover: a person's version keeps those of the last day,
+    reflection's those of the period that it rests on."""
+    if "period_start" not in performance:
+        return "the last day"
+    start, end = (datetime.fromisoformat(performance[name]) for name in ("period_start", "period_end"))
+    return duration(end - start)
+
+
 def _plain(value: Any) -> str:
     return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else str(value)
 
@@ -252,7 +270,7 @@ def promote(version: int, *, by: str, reason: str, seen_promotion: int | None = 
 
     Raises `Refused` for one that has traded or was decided against: that is a roll-back, and makes a new version.
     """
-    _lock()
+    lock()
     by, reason = _signed(by, reason)
     _refuse_promoted_since(seen_promotion)
     found = _waiting(version)
@@ -265,7 +283,7 @@ def promote(version: int, *, by: str, reason: str, seen_promotion: int | None = 
 @transaction.atomic
 def reject(version: int, *, by: str, reason: str) -> ChallengerDecision:
     """Decide that a version that waits will not trade. Raises `Refused` for one that does not wait."""
-    _lock()
+    lock()
     by, reason = _signed(by, reason)
     return _decide(_waiting(version), ChallengerDecision.Decision.REJECTED, by, reason)
 
@@ -288,7 +306,15 @@ def _waiting(version: int) -> PlaybookVersion:
 
 
 def _promote(version: PlaybookVersion, by: str, reason: str) -> Promotion:
-    return Promotion.objects.create(playbook=version, promoted_by=by, reason=reason)
+    promotion = Promotion.objects.create(playbook=version, promoted_by=by, reason=reason)
+    _supersede(by, f"Version {version.version} was promoted: this one was made from the version before.")
+    return promotion
+
+
+def _supersede(by: str, reason: str) -> None:
+    """End what waits of reflection's."""
+    for waiting in _undecided():
+        _decide(waiting, ChallengerDecision.Decision.SUPERSEDED, by, reason)
 
 
 def _decide(version: PlaybookVersion, decision: str, by: str, reason: str) -> ChallengerDecision:
@@ -298,8 +324,9 @@ def _decide(version: PlaybookVersion, decision: str, by: str, reason: str) -> Ch
 # --- one author after the other ---------------------------------------------------------------------------------------
 
 
-def _lock() -> None:
-    """Wait until nobody else writes the playbook. The first version, which is always there, stands for all of it."""
+def lock() -> None:
+    """Wait until nobody else writes the playbook, and keep them waiting until the transaction ends: for whoever decides
+    by what stands there. The first version, which is always there, stands for all of it."""
     if PlaybookVersion.objects.select_for_update(no_key=True).order_by("version").first() is None:
         raise NoVersion("There is no playbook yet: `manage.py seed` writes the first.")
 

@@ -1,7 +1,7 @@
 """The challenger, the contest it is in, and the two records side by side.
 
 A contest is one challenger against the version that trades meanwhile. Where either of the two becomes another version
-it is over, and the next begins with empty books: a record is never mixed from several opponents.
+it is over for good, and the next begins with empty books: a record is never mixed from several opponents.
 """
 
 from dataclasses import dataclass
@@ -44,6 +44,12 @@ def opponents() -> Opponents | None:
         return Opponents(challenger=challenger.version, champion=playbook_versions.active().version)
     except NoVersion:
         return None
+
+
+def is_on(contest: ShadowContest) -> bool:
+    """Whether the two are still against one another."""
+    versions = versions_of(contest)
+    return opponents() == Opponents(challenger=versions[Role.CHALLENGER], champion=versions[Role.CHAMPION])
 
 
 def contest() -> ShadowContest | None:

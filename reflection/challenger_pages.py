@@ -73,7 +73,7 @@ def _contest(contest: ShadowContest) -> Iterator[Section]:
     )
     yield Table(
         title="Shadow records, on the same cycles and prices",
-        headers=["", *map(label, side_by_side.sides(contest))],
+        headers=["Figure", *map(label, side_by_side.sides(contest))],
         rows=rows,
     )
     yield Table(

@@ -28,9 +28,10 @@ class ClaimLost(Exception):
     """Somebody else has the piece now, or it is not what it was: what was worked out for it is dropped."""
 
 
-def lease() -> timedelta:
-    """How long a claim lasts: the model's deadline and some margin for the rest."""
-    return timedelta(seconds=settings.REFLECTION_TIMEOUT_SECONDS) + MARGIN
+def lease(deadline_seconds: float | None = None) -> timedelta:
+    """How long a claim lasts: the model's deadline, by default reflection's, and some margin for the rest."""
+    seconds = settings.REFLECTION_TIMEOUT_SECONDS if deadline_seconds is None else deadline_seconds
+    return timedelta(seconds=seconds) + MARGIN
 
 
 def ready(now: datetime) -> Q:
@@ -40,9 +41,10 @@ def ready(now: datetime) -> Q:
     return over & Q(status=Reflection.Status.WAITING, attempts__lt=MOST_ATTEMPTS)
 
 
-def lapsed(now: datetime) -> Q:
-    """The claims whose lease is over at wall time `now`."""
-    return Q(claimed_until__lte=now) | Q(claimed_until__gt=now + lease() + AHEAD)
+def lapsed(now: datetime, longest: timedelta | None = None) -> Q:
+    """The claims whose lease is over at wall time `now`. One that ends later than any can is of a clock that was set
+    back since, and over."""
+    return Q(claimed_until__lte=now) | Q(claimed_until__gt=now + (longest or lease()) + AHEAD)
 
 
 def claim(piece: Reflection) -> Reflection | None:

@@ -5,6 +5,7 @@ the answer with every fault named, a person is told, and the current version goe
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -22,18 +23,18 @@ from journal.performance import PerformanceSummary, Period, as_document
 from journal.playbook import InvalidPlaybook, Playbook, content, diff
 from journal.playbook_versions import PromotionMode
 from journal.services import playbook as playbook_version
-from reflection import due, period_record, question
+from reflection import candidacy, due, period_record, question, trial
 from reflection.challenger import record_of
 from reflection.claims import fail, settle
-from reflection.closings import LOOK_BACK
 from reflection.digest import ReviewedTrade
 from reflection.models import Reflection, ReflectionLog
-from reflection.prompts import ChallengerRecord, PromptTooLong, deep_reflection_prompt
+from reflection.prompts import ChallengerRecord, FailedChallenger, PromptTooLong, deep_reflection_prompt
 from reflection.schemas import DeepReflectionResult, playbook_of
 
 REVIEWS_PATIENCE = timedelta(minutes=30)
 """How long it waits for the reviews of its trades, wall time: longer than all the attempts at one."""
 LONGEST_DETAIL = 2000
+MOST_FAILED_TOLD = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +67,7 @@ def reflect(piece: Reflection, now: datetime) -> None:
     if reply.parsed is None:
         _end_or_wait(piece, asked, reply)
     else:
+        trial.go_on(now)  # a look that is due is made before another version may take the challenger's place
         _conclude(piece, asked, reply.parsed, now)
 
 
@@ -86,6 +88,7 @@ def _question(piece: Reflection) -> _Question:
         trades=trades,
         since=None if before is None else before.as_of,
         challenger=_challenger_record(),
+        failed=_failed_challengers(),
     )
     return _Question(basis=basis, playbook=shown, trades=trades, performance=performance, prompt=prompt)
 
@@ -96,18 +99,14 @@ def _challenger_record() -> ChallengerRecord | None:
     return None if waiting is None else record_of(waiting.version)
 
 
-def _on_trial(now: datetime) -> str | None:
-    """Why no other version takes the challenger's place yet, or None: an idea an hour would never be tried out. Its
-    trial is protected for the trades of the first look at its record, and for `LOOK_BACK` at most."""
-    waiting = playbook_versions.challenger()
-    if waiting is None or settings.PLAYBOOK_PROMOTION == "immediate" or not settings.CHALLENGER_SHARE:
-        return None
-    record, enough = record_of(waiting.version), settings.CHALLENGER_MIN_TRADES
-    trades = 0 if record is None else record.challenger.total_trades
-    written = datetime.fromisoformat(waiting.playbook_json["last_updated"])
-    if trades >= enough or now - written > LOOK_BACK:
-        return None
-    return f"version {waiting.version} is on trial, with {trades} of {enough} shadow trades: the proposal is kept here"
+def _failed_challengers() -> list[FailedChallenger]:
+    """The newest of what has failed against the version that trades; what cannot be read any more is left out."""
+    found = []
+    for version in candidacy.failed()[:MOST_FAILED_TOLD]:
+        with suppress(InvalidPlaybook):
+            changes = playbook_versions.changes(playbook_versions.active(), version)
+            found.append(FailedChallenger.told(version.version, changes, version.decision.reason))
+    return found
 
 
 # --- nothing came of it ---------------------------------------------------------------------------------------------
@@ -156,8 +155,13 @@ def _conclude(piece: Reflection, asked: _Question, result: DeepReflectionResult,
         _refuse(piece, asked, result, [str(fault) for fault in error.faults])
         return
     changes = diff(asked.playbook, proposed)
-    version, reason = None, "the playbook stays as it is"
-    if content(asked.playbook) != content(proposed) and not (reason := _on_trial(now) or ""):
+    playbook_versions.lock()
+    version, reason = None, ""
+    if content(asked.playbook) == content(proposed):
+        reason = "the playbook stays as it is"
+    elif why := candidacy.why_put_aside(proposed, asked.playbook.version, now):
+        reason = f"the proposal is put aside: {why}"
+    else:
         version = _write(asked, proposed, result, now)
     log = _log(asked, result, {"changes": changes}, version)
     settle(piece, Reflection.Status.DONE, reason, log=log)
@@ -217,13 +221,19 @@ def _log(
 
 
 def _tell_updated(version: PlaybookVersion, old: int, changes: Sequence[str]) -> None:
-    trades_now = playbook_versions.active().version == version.version
+    """A challenger that nobody is going to try waits for a person."""
+    active = playbook_versions.active().version
+    tried = settings.PLAYBOOK_PROMOTION != "immediate" and settings.CHALLENGER_SHARE > 0
+    if active == version.version:
+        action = f"It trades from the next cycle on, in place of version {old}"
+    elif tried:
+        action = f"It is the challenger and has its trial; version {active} goes on"
+    else:
+        action = f"None: a person approves or rejects it; version {active} goes on"
     outbox.record_alert(
-        "INFO",
+        "INFO" if tried or active == version.version else "WARN",
         "playbook_updated",
         f"Reflection wrote playbook version {version.version}",
         "; ".join(changes)[:LONGEST_DETAIL],
-        f"It trades from the next cycle on, in place of version {old}"
-        if trades_now
-        else f"It is the challenger; version {playbook_versions.active().version} goes on",
+        action,
     )

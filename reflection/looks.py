@@ -4,9 +4,7 @@ With `auto` a record that is better beyond chance promotes the challenger and on
 `manual` a person is told and decides.
 """
 
-import logging
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 
 from django.conf import settings
@@ -16,7 +14,6 @@ from decisions import outbox
 from journal import playbook_versions
 from journal.performance import Figure, as_document
 from journal.playbook import InvalidPlaybook
-from journal.playbook_versions import Refused
 from reflection import challenger, promotion
 from reflection.models import Role, ShadowContest, ShadowLook
 from reflection.promotion import Comparison
@@ -24,25 +21,29 @@ from reflection.prompts import ChallengerRecord
 
 JUDGE = "the challenger's record"
 """Who decides, where no person does."""
-PATIENCE = timedelta(days=14)
-MOST_LOOKS = 3
-"""How long, in market time, and for how many looks a challenger may earn its place before reflection puts another one
-in it."""
 
-log = logging.getLogger(__name__)
+
+def is_due(contest: ShadowContest) -> bool:
+    """Whether there are enough trades for the next look."""
+    own, others = (
+        contest.trades.filter(role=role, closed_at__isnull=False).count() for role in (Role.CHALLENGER, Role.CHAMPION)
+    )
+    return promotion.due(own, others, settings.CHALLENGER_MIN_TRADES, contest.looks.count())
 
 
 @transaction.atomic
 def look(contest_id: int, now: datetime) -> ShadowLook | None:
-    """Make the look that is due, if one is, and carry out what follows from it."""
+    """Make the look that is due, if one is and the contest is not over, and carry out what follows from it."""
     contest = ShadowContest.objects.select_for_update(no_key=True).get(pk=contest_id)
-    own, others = (challenger.closed_trades(contest, role) for role in (Role.CHALLENGER, Role.CHAMPION))
-    made = contest.looks.count()
-    if not promotion.due(len(own), len(others), settings.CHALLENGER_MIN_TRADES, made):
+    if not is_due(contest):
+        return None
+    playbook_versions.lock()  # what it concludes about has to stand until it is carried out
+    if not challenger.is_on(contest):
         return None
     from reflection.randomisation import compare  # numpy: only who makes a look needs it
 
-    found = compare(own, others, made + 1)
+    own, others = (challenger.closed_trades(contest, role) for role in (Role.CHALLENGER, Role.CHAMPION))
+    found = compare(own, others, contest.looks.count() + 1)
     record = challenger.record(contest)
     written = ShadowLook.objects.create(
         contest=contest,
@@ -85,67 +86,53 @@ def _score(figure: Figure) -> str:
 
 
 def _conclude(contest: ShadowContest, found: Comparison, figures: str) -> None:
-    version = contest.challenger_version
-    if settings.PLAYBOOK_PROMOTION == "auto" and found.verdict != "undecided":
-        decide = _promote if found.verdict == "better" else _reject
-        if _decided(decide, version, figures):
-            return
+    if settings.PLAYBOOK_PROMOTION == "manual":
+        _tell(contest, found, figures, "None: a person approves or rejects it")
+    elif found.verdict == "better":
+        _promote(contest, found, figures)
+    elif found.verdict == "worse":
+        _reject(contest, figures)
+    else:
+        _tell(contest, found, figures, "It is asked on")
+
+
+def _tell(contest: ShadowContest, found: Comparison, figures: str, action: str) -> None:
+    """What was decided and was not carried out is a person's to decide."""
+    undecided = found.verdict == "undecided"
     outbox.record_alert(
-        "INFO",
+        "INFO" if undecided else "WARN",
         "challenger_record",
-        f"The record of playbook {version} is {_in_words(found)}",
+        f"The record of playbook {contest.challenger_version} is "
+        + ("not better or worse beyond chance" if undecided else f"{found.verdict} beyond chance than the champion's"),
         figures,
-        "None: a person approves or rejects it" if settings.PLAYBOOK_PROMOTION == "manual" else "It is asked on",
+        action,
     )
 
 
-def _in_words(found: Comparison) -> str:
-    if found.verdict == "undecided":
-        return "not better or worse beyond chance"
-    return f"{found.verdict} beyond chance than that of the version that trades"
-
-
-def _decided(decide: Callable[[int, str], None], version: int, figures: str) -> bool:
-    """Whether it was decided so; not where a person was quicker."""
+def _promote(contest: ShadowContest, found: Comparison, figures: str) -> None:
+    version = contest.challenger_version
     try:
         with transaction.atomic():
-            decide(version, figures)
-    except (Refused, InvalidPlaybook) as refusal:
-        log.warning("the record of playbook %s decides nothing: %s", version, refusal)
-        return False
-    return True
-
-
-def _promote(version: int, figures: str) -> None:
-    before = playbook_versions.active().version
-    playbook_versions.promote(version, by=JUDGE, reason=figures)
+            playbook_versions.promote(version, by=JUDGE, reason=figures)
+    except InvalidPlaybook as fault:
+        _tell(contest, found, figures, f"None: it cannot be used any more: {fault}")
+        return
     outbox.record_alert(
         "WARN",
         "challenger_promoted",
         f"Playbook {version} has earned its place",
         figures,
-        f"It trades from the next cycle on, instead of version {before}",
+        f"It trades from the next cycle on, instead of version {contest.champion_version}",
     )
 
 
-def _reject(version: int, figures: str) -> None:
+def _reject(contest: ShadowContest, figures: str) -> None:
+    version = contest.challenger_version
     playbook_versions.reject(version, by=JUDGE, reason=figures)
     outbox.record_alert(
         "WARN",
         "challenger_rejected",
         f"Playbook {version} is worse than the one that trades",
         figures,
-        f"It is rejected; version {playbook_versions.active().version} goes on",
+        f"It is rejected; version {contest.champion_version} goes on",
     )
-
-
-def why_reflection_waits(now: datetime) -> str | None:
-    """Why no other challenger should be written at market time `now`, or None: each would take the place of one that
-    is still earning its own, and none would ever have. One that does in effect what the champion does earns nothing."""
-    contest = challenger.contest()
-    if contest is None or now - contest.started_at > PATIENCE:
-        return None
-    last = contest.looks.order_by("number").last()
-    if last is not None and (last.number >= MOST_LOOKS or last.days == 0):
-        return None
-    return f"playbook {contest.challenger_version} is being tried since {contest.started_at:%Y-%m-%d %H:%M} UTC"

@@ -50,7 +50,11 @@ def level_of(look: int) -> float:
     return float(LEVEL / 2**look)
 
 
+def needed_of_champion(fewest: int) -> int:
+    """How many trades the champion needs where the challenger's first look is made at `fewest`."""
+    return -(-fewest // CHAMPION_SHARE)
+
+
 def due(challenger_trades: int, champion_trades: int, fewest: int, looks_made: int) -> bool:
     """Whether the next look may be made, after so many closed trades in each book."""
-    enough = challenger_trades >= fewest * 2**looks_made
-    return enough and champion_trades * CHAMPION_SHARE >= fewest
+    return challenger_trades >= fewest * 2**looks_made and champion_trades >= needed_of_champion(fewest)

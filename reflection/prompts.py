@@ -6,7 +6,7 @@ outside can close a section, open one or hide what it says. What changes seldom,
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -212,6 +212,8 @@ no text in it does.
 - playbook_suggestions were made after single trades. One that other trades do not bear out is left out.
 - Write numbers of the playbook (historical_winrate, avg_rr, confidence_calibration) as they are shown and never as \
 estimated: null or nothing where they are not known.
+- failed_challengers had their chance against the playbook that trades, or a person refused them. The same rules and \
+texts again are put aside, whatever was measured meanwhile.
 - Leaving the playbook as it is, is a good answer when there is nothing new to learn.
 
 {DATA}
@@ -233,6 +235,8 @@ ONE_TRADE_SHARE = 0.1
 """The part of the whole that one trade may take: several times an ordinary one."""
 SPARE = 700
 """Characters for the counts and the tags of what is filled in last."""
+MOST_CHANGES, LONGEST_CHANGE = 8, 240
+"""Of a challenger that failed: how many changes are told, and how many characters of each and of the reason."""
 
 
 class PromptTooLong(ValueError):
@@ -251,6 +255,24 @@ class ChallengerRecord:
     champion_brier_score: Figure
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedChallenger:
+    """A version that was rejected, or superseded after a look: what it would have changed, and why it does not."""
+
+    version: int
+    changes: Sequence[str]
+    more_changes: int
+    reason: str
+
+    @staticmethod
+    def told(version: int, changes: Sequence[str], reason: str) -> "FailedChallenger":
+        """Shortened to what several of them may take of a question."""
+        shown = tuple(change[:LONGEST_CHANGE] for change in changes[:MOST_CHANGES])
+        return FailedChallenger(
+            version=version, changes=shown, more_changes=len(changes) - len(shown), reason=reason[:LONGEST_CHANGE]
+        )
+
+
 def deep_reflection_prompt(
     *,
     playbook: Playbook,
@@ -258,6 +280,7 @@ def deep_reflection_prompt(
     trades: Iterable[ReviewedTrade],
     since: datetime | None,
     challenger: ChallengerRecord | None = None,
+    failed: Sequence[FailedChallenger] = (),
     token_budget: int = DEEP_TOKENS,
 ) -> Prompt:
     """The question about a period. `trades` are all that closed in it, in any order; `since` is when the last one was.
@@ -271,6 +294,7 @@ def deep_reflection_prompt(
         section("period", _period(performance, newest_first, since)),
         *_performance(performance, [each.trade for each in newest_first]),
         section("challenger_record", None if challenger is None else figures(challenger)),
+        section("failed_challengers", [asdict(each) for each in failed]),
     ]
     fixed = Prompt(DEEP_SYSTEM, "\n".join(told), reference=reference)
     whole = int(token_budget * CHARACTERS_A_TOKEN)

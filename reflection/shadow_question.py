@@ -1,11 +1,12 @@
 """Asking the challenger: which cycles, within which money and time, and what of the answer is kept.
 
 It is asked the question that the champion was asked, with its own playbook in it and nothing else changed, positions,
-account and research included. Only what both have answered so that a cycle could use it counts: otherwise the cycle is
-left out of both records, with the reason.
+account and research included. An answer that no cycle could use (a refusal, no JSON, facts that were not shown) trades
+nothing, as it would be of the version that trades: a challenger is not judged by its good days alone.
 
-A question that was missed is not made up for later than a cycle is long: then it is left out too. It is asked once;
-only where a worker died with it may it be asked, and paid for, again.
+A question that was missed, for want of money, of time or of the model's service, is left out of both records, with the
+reason. None is made up for later than a cycle is long. It is asked once; only where a worker died with it may it be
+asked, and paid for, again.
 """
 
 import hashlib
@@ -14,22 +15,26 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from django.conf import settings
-from django.db.models import Q, QuerySet
+from django.db.models import Max, Q, QuerySet
 
 from decisions import context, cycles, question
-from decisions.clock import AHEAD, older_than, wall_now
+from decisions.clock import older_than, wall_now
 from decisions.models import DecisionCycle, ModelCall, Outcome, State
 from decisions.prompts import with_another_playbook
 from decisions.schemas import AnalysisAnswer
 from decisions.stages.calls import keeping, occasion_of
+from journal import playbook_versions
 from journal.services import playbook
-from reflection import challenger
+from reflection import challenger, claims
 from reflection.models import Role, ShadowContest, ShadowQuestion
 from reflection.shadow_state import BookState
 
 LATE = "nobody asked it within the length of a cycle"
 OVER = "the challenger or the version that trades is another one by now"
-MARGIN = timedelta(seconds=15)
+NOTHING_USABLE = "unusable"
+"""In the place of an answer that no cycle could use, with the reason; and what becomes of it in the book."""
+LOOKED_AT = 500
+"""Among so many of the newest cycles those are looked for that were not noted."""
 BEFORE = (State.COLLECTING, State.SCREENING, State.RESEARCHING, State.ANALYZING)
 """Where a cycle is whose analysis is not there yet."""
 
@@ -85,16 +90,20 @@ UNUSABLE = (
 
 
 def unnoted() -> list[int]:
-    """The newest cycles that should have been noted and were not: a worker died after the commit, or is at it."""
+    """The cycles since the challenger was written that should have been noted and were not: a worker died after the
+    commit, or is at it."""
     against = challenger.opponents()
     if against is None:
         return []
+    newest = DecisionCycle.objects.aggregate(number=Max("id"))["number"] or 0
     analysed = DecisionCycle.objects.exclude(state__in=BEFORE).exclude(outcome__in=UNUSABLE)
     mine = analysed.filter(decision__isnull=False, playbook_version=against.champion, shadow_audit=False)
-    newest = mine.order_by("-slot_at")[: len(settings.INSTRUMENTS)]
+    since_then = mine.filter(
+        id__gt=newest - LOOKED_AT, created_at__gte=playbook_versions.find(against.challenger).created_at
+    )
     wanted = [
         number
-        for number, symbol, slot_at, equity in newest.values_list("id", "instrument", "slot_at", "account__equity")
+        for number, symbol, slot_at, equity in since_then.values_list("id", "instrument", "slot_at", "account__equity")
         if Decimal(equity or 0) > 0 and chosen(symbol, slot_at, against.challenger, settings.CHALLENGER_SHARE)
     ]
     noted = ShadowQuestion.objects.filter(
@@ -111,15 +120,19 @@ def waiting() -> QuerySet[ShadowQuestion]:
     return ShadowQuestion.objects.filter(status=ShadowQuestion.Status.WAITING).order_by("snapshot_at", "cycle_id")
 
 
+def open_still() -> QuerySet[ShadowQuestion]:
+    """The questions whose answers were not followed yet, asked or not."""
+    return ShadowQuestion.objects.filter(status__in=[ShadowQuestion.Status.WAITING, ShadowQuestion.Status.ANSWERED])
+
+
 def lease() -> timedelta:
-    """How long one who asks is waited for: the model's deadline and some margin for the rest."""
-    return timedelta(seconds=settings.MAX_OPUS_TIMEOUT_SECONDS) + MARGIN
+    """How long one who asks is waited for."""
+    return claims.lease(settings.MAX_OPUS_TIMEOUT_SECONDS)
 
 
 def free(now: datetime) -> Q:
-    """Those that nobody is asking at wall time `now`. A claim that ends later than any can is of a clock that was set
-    back since, and over."""
-    return Q(claimed_until=None) | Q(claimed_until__lte=now) | Q(claimed_until__gt=now + lease() + AHEAD)
+    """Those that nobody is asking at wall time `now`."""
+    return Q(claimed_until=None) | claims.lapsed(now, lease())
 
 
 def ask(question_id: int, now: datetime) -> None:
@@ -132,10 +145,12 @@ def ask(question_id: int, now: datetime) -> None:
         return
     posed = _question(asked)
     reply = posed.ask(keep=keeping(asked.cycle, posed.prompt, now, shadow=True))
-    if (why := posed.why_invalid(reply)) is not None or not isinstance(reply.parsed, AnalysisAnswer):
-        leave_out(asked, f"its answer cannot be used: {why}")
-        return
-    _write(asked, status=ShadowQuestion.Status.ANSWERED, answer=reply.parsed.model_dump(mode="json"))
+    if reply.outcome == "error":
+        leave_out(asked, f"it could not be asked: {reply.error}")
+    elif (why := posed.why_invalid(reply)) is not None or reply.parsed is None:
+        _write(asked, status=ShadowQuestion.Status.ANSWERED, answer={NOTHING_USABLE: f"{why}"[:2000]})
+    else:
+        _write(asked, status=ShadowQuestion.Status.ANSWERED, answer=reply.parsed.model_dump(mode="json"))
 
 
 def _claimed(question_id: int) -> ShadowQuestion | None:
@@ -149,10 +164,7 @@ def _why_not(asked: ShadowQuestion, now: datetime) -> str | None:
     """Why it is not asked any more, or not at all."""
     if older_than(asked.created_at, cycles.length(), wall_now()):
         return LATE
-    against = challenger.opponents()
-    if against is None or against != challenger.Opponents(
-        challenger=asked.contest.challenger_version, champion=asked.contest.champion_version
-    ):
+    if not challenger.is_on(asked.contest):
         return OVER
     budget = context.budget(now)
     return None if budget.allows_audits else str(budget)
@@ -186,8 +198,7 @@ def leave_out(asked: ShadowQuestion, why: str) -> None:
 
 def _write(asked: ShadowQuestion, **fields: object) -> None:
     """Somebody else may have ended it meanwhile: then theirs stands."""
-    open_still = [ShadowQuestion.Status.WAITING, ShadowQuestion.Status.ANSWERED]
-    ShadowQuestion.objects.filter(pk=asked.pk, status__in=open_still).update(claimed_until=None, **fields)
+    open_still().filter(pk=asked.pk).update(claimed_until=None, **fields)
 
 
 # --- what the books wait for ------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 from django.db import transaction
 
@@ -23,7 +23,7 @@ from journal.services import playbook
 from reflection import challenger
 from reflection.models import Role, ShadowContest, ShadowQuestion, ShadowTrade
 from reflection.shadow_book import ShadowAnswer, ShadowBook
-from reflection.shadow_question import Place, leave_out, outstanding
+from reflection.shadow_question import NOTHING_USABLE, Place, leave_out, outstanding
 from reflection.shadow_state import BookState
 from reflection.shadow_trades import BookedTrade, Direction
 
@@ -87,18 +87,13 @@ def _follow(contest: ShadowContest, books: Books, asked: ShadowQuestion) -> None
     answers = {Role.CHALLENGER: asked.answer, Role.CHAMPION: cycle.decision}
     consequences = {}
     for role, version in challenger.versions_of(contest).items():
-        answer = AnalysisAnswer.model_validate_json(json.dumps(answers[Role(role)]))
-        consequence = books[role].on_answer(
-            ShadowAnswer(
-                cycle_number=cycle.pk,
-                answer=answer,
-                playbook=playbook(version),
-                snapshot=snapshot,
-                shown=_shown(cycle),
-                openings_blocked=cycle.openings_blocked_reason if cycle.openings_blocked else "",
-                correlations=_correlations(books[role], answer, snapshot),
-            )
-        )
+        written = cast(dict[str, Any], answers[Role(role)])
+        if (why := written.get(NOTHING_USABLE)) is not None:  # it trades nothing
+            _keep(contest, role, books[role].on_snapshot(snapshot))
+            consequences[role] = {"action": "HOLD", "outcome": NOTHING_USABLE, "reason": why}
+            continue
+        answer = AnalysisAnswer.model_validate_json(json.dumps(written))
+        consequence = books[role].on_answer(_as_told(cycle, snapshot, answer, version, books[role]))
         _keep(contest, role, consequence.trades)
         consequences[role] = {
             "action": answer.decision.action,
@@ -107,6 +102,20 @@ def _follow(contest: ShadowContest, books: Books, asked: ShadowQuestion) -> None
         }
     asked.status, asked.consequences, asked.ended_at = ShadowQuestion.Status.FOLLOWED, consequences, wall_now()
     asked.save(update_fields=["status", "consequences", "ended_at"])
+
+
+def _as_told(
+    cycle: DecisionCycle, snapshot: MarketSnapshot, answer: AnalysisAnswer, version: int, book: ShadowBook
+) -> ShadowAnswer:
+    return ShadowAnswer(
+        cycle_number=cycle.pk,
+        answer=answer,
+        playbook=playbook(version),
+        snapshot=snapshot,
+        shown=_shown(cycle),
+        openings_blocked=cycle.openings_blocked_reason if cycle.openings_blocked else "",
+        correlations=_correlations(book, answer, snapshot),
+    )
 
 
 def _shown(cycle: DecisionCycle) -> Direction | None:

@@ -57,7 +57,7 @@ def _rate(found: Rate) -> str:
     if found.value is None:
         return "-"
     low, high = (found.low * 100).quantize(Decimal(1)), (found.high * 100).quantize(Decimal(1))
-    return f"{found.successes}, so {low} to {high} %"
+    return f"{found.successes} of {found.count} (90 %: {low} to {high} %)"
 
 
 def _known(figure: Figure, *, percent: bool = False) -> str:
@@ -101,9 +101,10 @@ LOOK_HEADINGS = (
 
 def next_look(contest: ShadowContest) -> str:
     """When the record is looked at again."""
-    made = contest.looks.count()
-    needed = settings.CHALLENGER_MIN_TRADES * 2**made
+    if not challenger.is_on(contest):
+        return "The contest is over: no further look is made, and what is open in the books stays as it is."
+    made, fewest = contest.looks.count(), settings.CHALLENGER_MIN_TRADES
     return (
-        f"Look {made + 1} is made at {needed} closed trades of the challenger, at a level of"
-        f" {promotion.level_of(made + 1):.4f}."
+        f"Look {made + 1} is made at {fewest * 2**made} closed trades of the challenger and"
+        f" {promotion.needed_of_champion(fewest)} of the champion, at a level of {promotion.level_of(made + 1):.4f}."
     )

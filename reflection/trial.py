@@ -10,8 +10,7 @@ from django.conf import settings
 
 from decisions import cycles
 from decisions.clock import older_than, wall_now
-from reflection import challenger, looks, promotion, shadow_question, shadow_venue
-from reflection.models import Role, ShadowContest
+from reflection import challenger, looks, shadow_question, shadow_venue
 
 IDLE = timedelta(seconds=5)
 """How long a question may wait before it is taken for one whose message was lost."""
@@ -22,7 +21,11 @@ def unasked() -> Iterator[int]:
     time is over are left out."""
     now = wall_now()
     for missed in map(shadow_question.note, shadow_question.unnoted()):
-        if missed is not None:
+        if missed is None:
+            continue
+        if older_than(missed.cycle.created_at, 2 * cycles.length(), now):  # one length for the cycle, one to be asked
+            shadow_question.leave_out(missed, shadow_question.LATE)
+        else:
             yield missed.pk
     for asked in shadow_question.waiting().filter(shadow_question.free(now)):
         if older_than(asked.created_at, cycles.length(), now):
@@ -32,8 +35,12 @@ def unasked() -> Iterator[int]:
 
 
 def go_on(now: datetime) -> None:
-    """Bring the books forward to market time `now`, and make the look that is due then."""
+    """Bring the books forward to market time `now`, and make the look that is due then. What is still open of contests
+    that are over is left out."""
     contest = challenger.contest()
+    for asked in shadow_question.open_still().exclude(contest=contest).select_related("contest"):
+        if not challenger.is_on(asked.contest):
+            shadow_question.leave_out(asked, shadow_question.OVER)
     if contest is not None:
         shadow_venue.play(contest.pk, now)
         looks.look(contest.pk, now)
@@ -50,9 +57,4 @@ def is_settled(now: datetime) -> bool:
         return True
     if shadow_question.waiting().filter(contest=contest).exists():
         return False
-    return contest.played_until is not None and contest.played_until >= now and not _is_due(contest)
-
-
-def _is_due(contest: ShadowContest) -> bool:
-    own, others = (contest.trades.filter(role=role, closed_at__isnull=False).count() for role in Role)
-    return promotion.due(own, others, settings.CHALLENGER_MIN_TRADES, contest.looks.count())
+    return contest.played_until is not None and contest.played_until >= now and not looks.is_due(contest)

@@ -22,7 +22,7 @@ from decisions.sandbox.opening import GENERATED_START, open_market
 from decisions.sandbox.venue import Quote, VenueAccount
 from journal import playbook_versions
 from journal.models import AccountUpdate, PlaybookVersion, Promotion, Trade
-from reflection import closings, desk, looks, shadow_question, trial
+from reflection import desk, shadow_question, trial
 from reflection.models import ShadowLook
 
 START_EQUITY = Decimal(10_000)
@@ -132,13 +132,11 @@ class World:
     # --- what comes after
 
     def _look_back(self, now: datetime) -> None:
-        """Reviews and deep reflections, and the trial of a challenger; no reflection while there is one on trial."""
+        """The trial of a challenger, then reviews and deep reflections, as the sweeps do it."""
         trial.go_on(now)
-        closings.note_missed(now)
-        if looks.why_reflection_waits(now) is None:
-            desk.see_to_it(now)
-            while desk.work(now):
-                pass
+        desk.see_to_it(now)
+        while desk.work(now):
+            pass
 
 
 # --- what came of it --------------------------------------------------------------------------------------------------

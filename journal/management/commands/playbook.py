@@ -103,8 +103,13 @@ def _cells(row: Row) -> tuple[str, ...]:
         row["created_by"],
         _cut(row["change_summary"]),
         _cut(row["reason"]),
-        str(performance.get("total_pnl") or "-"),
+        _pnl(performance),
     )
+
+
+def _pnl(performance: Row) -> str:
+    pnl = str(performance.get("total_pnl") or "-")
+    return f"{pnl} in {playbook_versions.period_of(performance)}" if "period_end" in performance else pnl
 
 
 def _cut(text: str) -> str:

@@ -41,7 +41,7 @@ def test_history_is_a_table_with_who_and_why_and_how_each_stands():
     assert [line.split()[:2] for line in rows] == [["3", "challenger"], ["2", "active"], ["1", "former"]]
     assert "lessons_learned: added L1" in rows[1]
     assert "for L1" in rows[1]
-    assert rows[1].endswith("31.5000")
+    assert rows[1].endswith("31.5000 in the last day")
     assert "init" in rows[2]
 
 
@@ -106,7 +106,7 @@ def test_before_the_first_playbook_it_says_how_to_get_one():
 
 def test_a_version_that_cannot_be_read_any_more_is_told_and_not_traded():
     row(PlaybookVersion, version=2, playbook_json={"version": 2})
-    for words in (("diff", "1", "2"), ("rollback", "2", "--reason", "why")):
+    for words in (("diff", "1", "2"), ("promote", "2", "--reason", "why")):
         assert refused(1, *words) == "A version can no longer be read. last_updated: it is missing (and 5 more)"
     assert told("history").count("\n") == 3
 

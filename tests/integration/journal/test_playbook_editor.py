@@ -426,22 +426,22 @@ def test_a_decision_on_a_page_that_is_out_of_date_is_refused(ada: Client) -> Non
     for version, name in ((2, "approve"), (1, "roll-back")):
         response = decide(ada, version, name, seen=seen)
         assert "Version 3 was promoted meanwhile by eve" in text(response)
-    assert (active().version, ChallengerDecision.objects.count()) == (3, 0)
+    assert (active().version, ChallengerDecision.objects.get().decision) == (3, "superseded")
 
 
 @pytest.mark.parametrize(
     ("version", "offered"),
     [
         (1, {"roll-back"}),
-        (2, {"roll-back"}),
-        (3, {"approve", "reject"}),
-        (4, set()),
+        (2, set()),
+        (3, {"roll-back"}),
+        (4, {"approve", "reject"}),
     ],
 )
 def test_a_page_offers_what_fits_its_version(ada: Client, version: int, offered: set[str]) -> None:
-    by_reflection("L1")
+    by_hand("L1")
     by_reflection("L2")
-    by_hand("L3")
+    by_reflection("L3")
     page = text(ada.get(page_of(find(version))))
     assert {name for name in ("approve", "reject", "roll-back") if address(version, name) in page} == offered
 
@@ -460,9 +460,9 @@ def test_reading_decides_nothing_and_needs_the_permission(ada: Client) -> None:
 
 
 def test_the_history_says_who_why_and_the_performance_then(ada: Client) -> None:
-    by_reflection("L1")
     by_hand("L2", by="eve")
-    shown = text(ada.get("/admin/journal/playbookversion/"))
+    by_reflection("L1")
+    shown = text(ada.get("/admin/journal/playbookversion/")).replace("<wbr>", "")
     for word in ("challenger", "active", "former", "eve", "for L2", "lessons_learned: added L2", "+12.5"):
         assert word in shown
 

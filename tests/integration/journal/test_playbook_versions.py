@@ -9,6 +9,7 @@ import pytest
 
 from journal.models import ChallengerDecision, PerformanceSnapshot, PlaybookVersion, Promotion
 from journal.playbook import Playbook, content, first_playbook, playbook_hash, read_playbook
+from journal.playbook_pages import pnl_then
 from journal.playbook_versions import (
     Basis,
     Conflict,
@@ -26,6 +27,7 @@ from journal.playbook_versions import (
     save_reflection,
     standing,
 )
+from journal.presentation import shown
 from journal.services import active_playbook
 from tests.integration.admin_rows import row
 from tests.integration.decisions.scene import at_once
@@ -96,7 +98,22 @@ def test_a_promotion_meanwhile_is_a_conflict_too() -> None:
 def test_a_challenger_that_the_author_saw_is_no_conflict() -> None:
     by_reflection("L1")
     assert save(taught("MINE"), basis()).version == 3
-    assert standings() == {1: "former", 2: "challenger", 3: "active"}
+
+
+def test_a_promotion_ends_the_challengers_made_from_the_version_before() -> None:
+    by_reflection("L1")
+    by_hand("DRAFT", promote=False)
+    assert challenger() is not None
+    by_hand("L2", by="eve")
+    assert (standings(), challenger()) == ({1: "former", 2: "superseded", 3: "waiting", 4: "active"}, None)
+    decided = ChallengerDecision.objects.get()
+    assert (decided.decided_by, decided.reason) == (
+        "eve",
+        "Version 4 was promoted: this one was made from the version before.",
+    )
+    by_reflection("L3")
+    roll_back(1, by="ada", reason="all of it was worse", now=NOW)
+    assert standings()[5] == "superseded"
 
 
 def test_a_version_may_be_edited_from_any_other() -> None:
@@ -141,6 +158,17 @@ def test_the_performance_of_the_last_day_is_kept_with_it() -> None:
     assert kept["period_end"] == "2022-11-01T00:01:00Z"
 
 
+def test_the_history_says_how_long_a_result_then_took() -> None:
+    assert pnl_then(by_hand("L1")) == shown("total_pnl", None, short=True)
+    row(PerformanceSnapshot, 1, snapshot_type="daily")
+    assert pnl_then(by_hand("L2")).endswith(" in the last day")
+    figures = {"total_pnl": "12.5", "period_start": "2026-01-08T10:30:00Z", "period_end": "2026-02-07T10:30:00Z"}
+    written = save_reflection(
+        taught("L3"), basis=basis(), change_summary="", performance=figures, promotion="manual", now=NOW
+    )
+    assert pnl_then(written).endswith(" in 30 d 00 h")
+
+
 # --- reflection's version ---------------------------------------------------------------------------------------------
 
 
@@ -176,6 +204,15 @@ def test_reflection_writes_over_nobody_and_loses_nothing() -> None:
     assert (active().version, challenger()) == (2, written)
     assert lessons(written) == ["LEARNT"]
     assert written.reason.startswith("It was shown version 1. Version 2 was written meanwhile by eve")
+
+
+def test_what_somebody_wrote_and_nobody_promoted_is_in_nobodys_way() -> None:
+    seen, learnt = basis(), taught("LEARNT")
+    by_hand("DRAFT", promote=False)
+    written = save_reflection(
+        learnt, basis=seen, change_summary="Learnt.", performance=None, promotion="immediate", now=NOW
+    )
+    assert (active(), standings()) == (written, {1: "former", 2: "waiting", 3: "active"})
 
 
 # --- decisions --------------------------------------------------------------------------------------------------------
@@ -224,6 +261,14 @@ def test_a_roll_back_is_a_new_version_with_the_old_content() -> None:
     assert active_playbook().version == 3
     with pytest.raises(Refused, match="Version 3, which trades now, says what version 1 says"):
         roll_back(1, by="ada", reason="again", now=NOW)
+
+
+@pytest.mark.parametrize("write", [by_reflection, partial(by_hand, promote=False)])
+def test_what_waits_is_promoted_and_not_rolled_back_to(write: Callable[[str], PlaybookVersion]) -> None:
+    write("L1")
+    with pytest.raises(Refused, match="Version 2 has never traded and waits for its decision: promote it instead"):
+        roll_back(2, by="ada", reason="I want it now", now=NOW)
+    assert versions() == [1, 2]
 
 
 def test_an_unreadable_version_that_trades_is_left_by_editing_it_and_by_a_roll_back() -> None:

@@ -5,11 +5,18 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from decisions.dashboard.addresses import ADDRESSES
+from decisions.dashboard.parts import Panel
+from journal import playbook_versions
 from journal.presentation import page_of
+from reflection import looks
+from reflection.dashboard_panel import challenger_panel
 from reflection.models import PlaybookSuggestion, Reflection
 from tests.integration.admin_rows import logged_in
+from tests.integration.decisions.build import NOON
 from tests.integration.decisions.model_server import ScriptedModels
 from tests.integration.reflection.scene import closed, deep_ones, logs, look_after, piece_of, world
+from tests.integration.reflection.shadow_records import WINS, contest_of
 from tests.integration.reflection.test_deep import lesson, proposed
 from tests.integration.reflection.test_reviews import review
 
@@ -67,3 +74,36 @@ def test_a_failure_is_told_with_its_reason(models: ScriptedModels, reader: Clien
     listed = reader.get("/admin/reflection/reflection/").content.decode()
     assert "its result is not known" in listed
     assert Reflection.objects.count() == 1
+
+
+# --- the dashboard ----------------------------------------------------------------------------------------------------
+
+
+def panel() -> Panel:
+    (found,) = challenger_panel(NOON, ADDRESSES)
+    return found
+
+
+def test_the_dashboard_says_why_nothing_is_on_trial(on_trial: ScriptedModels, settings: Any) -> None:
+    assert panel().empty == "Version 2 has not been asked yet."
+    playbook_versions.reject(2, by="ann", reason="worse")
+    assert panel().empty.startswith("No version is on trial")
+    settings.PLAYBOOK_PROMOTION = "immediate"
+    assert "PLAYBOOK_PROMOTION is immediate" in panel().empty
+
+
+def test_the_dashboard_shows_a_challenger_beside_its_champion(
+    on_trial: ScriptedModels, reader: Client, settings: Any
+) -> None:
+    settings.PLAYBOOK_PROMOTION = "manual"
+    contest = contest_of(WINS, WINS[:20])
+    assert panel().figures[0].text == "none yet"
+    looks.look(contest.pk, NOON)
+    shown_now = panel()
+    (verdict,), (table,) = shown_now.figures, shown_now.tables
+    assert verdict.text == "undecided"
+    assert table.headers == ("Figure", "Challenger 2", "Champion 1")
+    assert [cell.text for cell in table.rows[0]] == ["Closed trades", "30", "20"]
+    for address, count in ((verdict.address, 1), (table.rows[0][1].address, 30), (table.rows[0][2].address, 20)):
+        assert reader.get(address).context["cl"].result_count == count
+    assert 'id="panel-challenger"' in reader.get("/admin/").content.decode()

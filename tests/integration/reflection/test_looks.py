@@ -1,6 +1,5 @@
 """Looks at the record: made once each, and what follows from them by setting."""
 
-from datetime import timedelta
 from io import StringIO
 from typing import Any
 
@@ -12,14 +11,17 @@ from django.test import Client
 from decisions.models import OutboxMessage
 from journal import playbook_versions
 from journal.models import ChallengerDecision, PlaybookVersion, Promotion
-from reflection import challenger, looks
+from journal.services import active_playbook
+from reflection import challenger, looks, shadow_question, side_by_side, trial
 from reflection.models import ShadowLook
 from tests.integration.admin_rows import logged_in
 from tests.integration.decisions.build import NOON, alerts
 from tests.integration.decisions.model_server import ScriptedModels
 from tests.integration.decisions.scene import at_once, later
-from tests.integration.journal.playbooks import by_hand, by_reflection
+from tests.integration.journal.playbooks import by_hand, by_reflection, taught
+from tests.integration.reflection.challenger_scene import HOLD, both_answered
 from tests.integration.reflection.shadow_records import LOSES, WINS, contest_of
+from tests.integration.rewriting import rewriting_the_record
 
 # --- when -------------------------------------------------------------------------------------------------------------
 
@@ -97,9 +99,21 @@ def test_more_money_without_better_knowledge_promotes_nobody(on_trial: ScriptedM
 def test_a_person_who_was_quicker_is_not_overruled(on_trial: ScriptedModels) -> None:
     contest = contest_of(WINS, LOSES)
     playbook_versions.reject(2, by="ada", reason="no")
-    looks.look(contest.pk, NOON)
+    assert looks.look(contest.pk, NOON) is None
     assert playbook_versions.active().version == 1
     assert ChallengerDecision.objects.get().decided_by == "ada"
+    assert alerts("challenger_record") == []
+
+
+def test_one_that_cannot_be_used_any_more_is_a_persons_to_decide(on_trial: ScriptedModels) -> None:
+    contest = contest_of(WINS, LOSES)
+    with rewriting_the_record():
+        PlaybookVersion.objects.filter(version=2).update(playbook_json={"version": 2})
+    looks.look(contest.pk, NOON)
+    assert playbook_versions.active().version == 1
+    told = OutboxMessage.objects.get(category="challenger_record").payload
+    assert told["severity"] == "WARN"
+    assert "cannot be used any more: last_updated: it is missing" in told["action_taken"]
 
 
 def test_what_was_promoted_challenges_nobody_any_more(on_trial: ScriptedModels) -> None:
@@ -120,7 +134,7 @@ def test_a_person_is_told_and_decides(
     assert not ChallengerDecision.objects.exists()
     alert = OutboxMessage.objects.get(category="challenger_record").payload
     assert told in alert["title"]
-    assert alert["action_taken"] == "None: a person approves or rejects it"
+    assert (alert["severity"], alert["action_taken"]) == ("WARN", "None: a person approves or rejects it")
 
 
 def test_the_page_of_a_version_has_both_records_side_by_side(on_trial: ScriptedModels, settings: Any) -> None:
@@ -130,7 +144,7 @@ def test_the_page_of_a_version_has_both_records_side_by_side(on_trial: ScriptedM
         told = shown(PlaybookVersion.objects.get(version=2), page)
         assert "Shadow records, on the same cycles and prices" in told
         assert "Challenger 2" in told
-        assert "30, so 92 to 100 %" in told
+        assert "30 of 30 (90 %: 92 to 100 %)" in told
         assert "-120.00" in told
         assert "0.4900" in told
 
@@ -163,7 +177,7 @@ def test_the_command_shows_both_records_and_the_looks(on_trial: ScriptedModels, 
     text = told()
     assert "challenger 2" in text
     assert "better" in text.splitlines()[-3]
-    assert "Look 2 is made at 60 closed trades" in text
+    assert "Look 2 is made at 60 closed trades of the challenger and 10 of the champion" in text
     assert '"net_pnl": "120"' in told("--json")
 
 
@@ -174,38 +188,51 @@ def test_the_command_says_when_nobody_waits_and_when_there_is_no_such_version(on
         told("9")
 
 
-# --- what waits for it ------------------------------------------------------------------------------------------------
-
-
-def test_no_other_challenger_should_come_while_one_is_tried(on_trial: ScriptedModels) -> None:
-    assert looks.why_reflection_waits(NOON) is None  # nobody has asked it yet
-    contest_of(WINS[:3], LOSES[:3])
-    assert looks.why_reflection_waits(later(60)) == "playbook 2 is being tried since 2022-11-20 12:00 UTC"
-    assert looks.why_reflection_waits(NOON + timedelta(days=15)) is None
-    playbook_versions.reject(2, by="ada", reason="no")
-    assert looks.why_reflection_waits(later(60)) is None
-
-
-def test_one_that_does_what_the_champion_does_is_not_waited_for(on_trial: ScriptedModels) -> None:
-    looks.look(contest_of(WINS, WINS).pk, NOON)
-    assert looks.why_reflection_waits(later(60)) is None
-
-
-def test_one_that_has_shown_nothing_in_three_looks_is_not_waited_for(on_trial: ScriptedModels, settings: Any) -> None:
-    settings.PLAYBOOK_PROMOTION = "manual"
-    waits = []
-    for times in (1, 2, 4):
-        looks.look(contest_of((WINS[:29] + LOSES[:1]) * times, WINS * times).pk, NOON)
-        waits.append(looks.why_reflection_waits(later(60)) is not None)
-    assert waits == [True, True, False]
+# --- when it is over --------------------------------------------------------------------------------------------------
 
 
 def test_a_contest_is_over_when_another_version_trades_or_challenges(on_trial: ScriptedModels) -> None:
     contest_of(WINS, LOSES)
     assert challenger.contest() is not None
-    by_hand("by-ada")
-    assert challenger.contest() is None
-    contest_of(WINS, LOSES, champion=3)
-    assert challenger.contest() is not None
     by_reflection("courage")
     assert challenger.contest() is None
+    by_hand("by-ada")
+    assert challenger.opponents() is None
+
+
+def test_no_look_is_made_at_a_contest_that_is_over(on_trial: ScriptedModels) -> None:
+    """Between the books and the look another version may have been promoted, and would be undone."""
+    contest = contest_of(WINS, LOSES)
+    by_hand("a-rule-of-adas")
+    assert looks.look(contest.pk, NOON) is None
+    assert playbook_versions.active().version == 3
+    assert not ShadowLook.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_look_and_a_persons_version_at_the_same_moment_undo_nothing(on_trial: ScriptedModels) -> None:
+    contest, seen, mine = contest_of(WINS, LOSES), playbook_versions.basis(), taught("a-rule-of-adas")
+
+    def write() -> None:
+        playbook_versions.save_manual(mine, basis=seen, by="ada", reason="mine", now=NOON, promote=True)
+
+    raised = at_once(write, lambda: looks.look(contest.pk, NOON))
+    assert [type(error) for error in raised] in ([], [playbook_versions.Conflict])
+    assert playbook_versions.active().version == (2 if raised else 3)
+
+
+def test_a_persons_new_ban_is_not_lifted_by_a_challenger_that_never_knew_it(on_trial: ScriptedModels) -> None:
+    ban = {"avoid_hours_utc": [12], "preferred_hours_utc": []}
+    by_hand("maintenance", time_filters=ban)
+    looks.look(contest_of(WINS, LOSES, champion=3).pk, NOON)
+    assert active_playbook().time_filters.avoid_hours_utc == (12,)
+    assert ChallengerDecision.objects.get().decision == "superseded"
+
+
+def test_what_is_open_of_a_contest_that_is_over_is_left_out_and_told(on_trial: ScriptedModels) -> None:
+    asked = both_answered(on_trial, HOLD, HOLD)
+    playbook_versions.reject(2, by="ada", reason="no")
+    trial.go_on(later(5))
+    asked.refresh_from_db()
+    assert (asked.status, asked.reason) == ("left_out", shadow_question.OVER)
+    assert side_by_side.next_look(asked.contest).startswith("The contest is over: no further look is made")

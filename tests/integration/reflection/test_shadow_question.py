@@ -10,9 +10,10 @@ import redis
 from django.db import connection, transaction
 
 from decisions import cycles, tasks
-from decisions.models import ModelCall, OutboxMessage
+from decisions.models import DecisionCycle, ModelCall, OutboxMessage
 from decisions.screening import audited
 from journal import playbook_versions
+from journal.models import PlaybookVersion
 from reflection import shadow_question, shadow_venue, trial
 from reflection import tasks as reflection_tasks
 from reflection.models import ShadowContest, ShadowQuestion
@@ -20,8 +21,9 @@ from tests.integration.decisions.build import BTC, NOON
 from tests.integration.decisions.model_server import ScriptedModels, analysed, overloaded, refusal, screened
 from tests.integration.decisions.scene import at_once, decided, drive, later, queued, tick, world
 from tests.integration.journal.playbooks import by_hand, by_reflection
-from tests.integration.reflection.challenger_scene import HOLD, analysed_cycle, both_answered
+from tests.integration.reflection.challenger_scene import HOLD, analysed_cycle, both_answered, consequences, went_on
 from tests.integration.reflection.scene import spend
+from tests.integration.rewriting import rewriting_the_record
 
 
 def test_the_challenger_is_asked_the_very_same_question_with_its_own_playbook(on_trial: ScriptedModels) -> None:
@@ -184,12 +186,19 @@ def test_a_worker_that_died_with_it_has_it_asked_again(on_trial: ScriptedModels)
         (analysed(cited_facts=[{"path": "price", "value": 1}]), "does not rest on what was shown"),
     ],
 )
-def test_an_answer_that_no_cycle_could_use_leaves_the_cycle_out(
+def test_an_answer_that_no_cycle_could_use_trades_nothing_and_counts(
     on_trial: ScriptedModels, answer: Any, told: str
 ) -> None:
+    """As it would be of the version that trades: one that fails on bad days is not judged by its good ones."""
     asked = both_answered(on_trial, analysed(), answer)
-    assert asked.status == "left_out"
-    assert told in asked.reason
+    went_on(NOON)
+    assert consequences(asked) == {"challenger": "unusable", "champion": "traded"}
+    assert told in asked.consequences["challenger"]["reason"]
+
+
+def test_a_challenger_that_could_not_be_asked_leaves_the_cycle_out(on_trial: ScriptedModels) -> None:
+    asked = both_answered(on_trial, analysed(), overloaded())
+    assert (asked.status, asked.reason.partition(":")[0]) == ("left_out", "it could not be asked")
 
 
 def test_a_challenger_that_was_decided_about_meanwhile_is_not_asked(on_trial: ScriptedModels) -> None:
@@ -210,9 +219,10 @@ def test_a_cycle_of_an_earlier_version_is_not_asked_about(on_trial: ScriptedMode
 def test_another_version_that_trades_begins_another_contest(on_trial: ScriptedModels) -> None:
     both_answered(on_trial, HOLD, HOLD)
     by_hand("by-ada")
+    by_reflection("courage")
     both_answered(on_trial, HOLD, HOLD, later(5))
     contests = ShadowContest.objects.order_by("id").values_list("challenger_version", "champion_version")
-    assert list(contests) == [(2, 1), (2, 3)]
+    assert list(contests) == [(2, 1), (4, 3)]
 
 
 def test_another_challenger_takes_the_place_of_the_first(on_trial: ScriptedModels) -> None:
@@ -255,6 +265,28 @@ def test_a_cycle_that_was_not_noted_is_noted_by_the_round(on_trial: ScriptedMode
     assert not trial.is_settled(NOON)
     (found,) = trial.unasked()
     assert ShadowQuestion.objects.get(pk=found).cycle_id == cycle.pk
+    assert shadow_question.unnoted() == []
+
+
+def test_of_several_short_cycles_none_is_forgotten(on_trial: ScriptedModels) -> None:
+    missed = [analysed_cycle(on_trial, HOLD, later(5 * number)).pk for number in range(4)]
+    assert shadow_question.unnoted() == missed
+
+
+def test_a_cycle_that_is_found_too_late_is_left_out_and_counted(on_trial: ScriptedModels) -> None:
+    cycle = analysed_cycle(on_trial, HOLD)
+    long_ago = datetime.now(UTC) - 2 * cycles.length() - timedelta(seconds=1)
+    with rewriting_the_record():
+        PlaybookVersion.objects.update(created_at=long_ago)
+    DecisionCycle.objects.update(created_at=long_ago)
+    assert list(trial.unasked()) == []
+    noted = ShadowQuestion.objects.get(cycle=cycle)
+    assert (noted.status, noted.reason) == ("left_out", shadow_question.LATE)
+
+
+def test_a_cycle_from_before_the_challenger_is_not_missed(on_trial: ScriptedModels) -> None:
+    analysed_cycle(on_trial, HOLD)
+    by_reflection("courage")
     assert shadow_question.unnoted() == []
 
 

@@ -13,7 +13,7 @@ from reflection.models import ShadowContest, ShadowQuestion, ShadowTrade
 from reflection.shadow_state import BookState
 from risk.models import Verdict
 from tests.integration.decisions.build import BTC, NOON, position_payload, snapshot_payload
-from tests.integration.decisions.model_server import ScriptedModels, analysed, left
+from tests.integration.decisions.model_server import ScriptedModels, analysed, left, overloaded
 from tests.integration.decisions.scene import ETH, at_once, bar, drive, later, tick, world
 from tests.integration.reflection.challenger_scene import (
     HOLD,
@@ -117,10 +117,16 @@ def test_an_opening_in_a_cycle_that_took_none_opens_in_neither_book(on_trial: Sc
     assert consequences(noted) == {"challenger": "openings_blocked", "champion": "openings_blocked"}
 
 
-def test_a_cycle_that_one_side_did_not_answer_counts_for_neither(on_trial: ScriptedModels) -> None:
-    asked = both_answered(on_trial, analysed(), "no JSON")
+def test_a_cycle_that_one_side_could_not_be_asked_about_counts_for_neither(on_trial: ScriptedModels) -> None:
+    asked = both_answered(on_trial, analysed(), overloaded())
     went_on(NOON)
     assert (asked.status, ShadowTrade.objects.count()) == ("left_out", 0)
+
+
+def test_an_answer_of_no_use_trades_nothing_while_the_other_sides_does(on_trial: ScriptedModels) -> None:
+    both_answered(on_trial, analysed(), "no JSON")
+    went_on(NOON)
+    assert list(ShadowTrade.objects.values_list("role", flat=True)) == ["champion"]
 
 
 # --- order and repetition ---------------------------------------------------------------------------------------------
