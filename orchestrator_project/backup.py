@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -19,11 +20,17 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from orchestrator_project.command_line import named_database
 from orchestrator_project.local import binaries
 
 Parameters = Mapping[str, str]
 """How to reach a database, as libpq names it; a password never stands in a command line."""
 FORM = 1
+OURS = "django_migrations"
+"""A table that every database of ours has."""
+TIMEOUT_KNOWN = 170_000
+"""The first version of a server that knows `transaction_timeout`, which newer dumps set before anything else."""
+TIMEOUT_SET = b"SET transaction_timeout = 0;\n"
 
 
 class BackupFailed(Exception):
@@ -69,8 +76,11 @@ def backup(database: Parameters, file: Path) -> Contents:
         contents = _dump(database, draft)
         draft.rename(file)
         _write_private(description, json.dumps({"form": FORM, **asdict(contents)}, indent=2) + "\n")
+    except OSError as error:
+        raise BackupFailed(f"{file} cannot be written: {error}") from error
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
     return contents
 
 
@@ -83,7 +93,8 @@ def restore(database: Parameters, file: Path) -> Contents:
                 f"The database is not empty: it holds {held[0]} and {len(held) - 1} more tables. A restore goes into a "
                 "new one: set LOCAL_DIR to a new folder, or DATABASE_URL to a database made for it."
             )
-    _run("pg_restore", database, "--exit-on-error", "--single-transaction", "--no-owner", "--no-privileges", str(file))
+        knows_timeout = connection.info.server_version >= TIMEOUT_KNOWN
+    _load(database, file, without=None if knows_timeout else TIMEOUT_SET)
     with _connect(database) as connection:
         found = _contents(connection)
     if different := sorted(
@@ -101,6 +112,9 @@ def described_by(file: Path) -> Path:
 def _dump(database: Parameters, file: Path) -> Contents:
     with _connect(database) as connection:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        if OURS not in _tables(connection):
+            named = named_database(connection.info.dbname, connection.info.host)
+            raise NotPossible(f"The {named} holds no table of ours: look at DATABASE_URL and LOCAL_DIR.")
         exported = connection.execute("SELECT pg_export_snapshot()").fetchone()
         options = ["--format=custom", "--no-owner", "--no-privileges", f"--file={file}"]
         _run("pg_dump", database, f"--snapshot={exported[0] if exported else ''}", *options)
@@ -130,17 +144,50 @@ def _connect(database: Parameters) -> "psycopg.Connection[tuple[object, ...]]":
     return psycopg.connect(make_conninfo(**database))
 
 
+def _load(database: Parameters, file: Path, without: bytes | None) -> None:
+    """The dump as SQL into the database, but for the line `without`. One that is torn ends before its COMMIT, and what
+    was read of it is undone. Raises `BackupFailed`."""
+    reader = [_program("pg_restore"), "--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges"]
+    writer = [*_on("psql", database), "--no-psqlrc", "--quiet", "--output=/dev/null", "--set=ON_ERROR_STOP=1"]
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen([*reader, "--file=-", str(file)], stdout=subprocess.PIPE, stderr=said) as giving,
+        subprocess.Popen(writer, env=_environment(database), stdin=subprocess.PIPE, stderr=said) as taking,
+    ):
+        _pass_on(giving, taking, without)
+        if giving.wait() or taking.wait():
+            said.seek(0)
+            raise BackupFailed(f"The restore failed: {_words(said.read().decode(errors='replace'))}")
+
+
+def _pass_on(giving: "subprocess.Popen[bytes]", taking: "subprocess.Popen[bytes]", without: bytes | None) -> None:
+    if giving.stdout and taking.stdin:
+        with suppress(BrokenPipeError), giving.stdout, taking.stdin:  # whoever takes may have refused a line
+            taking.stdin.writelines(line for line in giving.stdout if line != without)
+
+
 def _run(program: str, database: Parameters, *options: str) -> None:
     """One of Postgres's own programs on the database. Raises `BackupFailed` with its last words."""
-    conninfo = make_conninfo(**{name: value for name, value in database.items() if name != "password"})
-    environment = {**os.environ, "PGPASSWORD": database.get("password", ""), "LC_ALL": "C"}
-    command = [_program(program), f"--dbname={conninfo}", *options]
     done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
-    )
+        [*_on(program, database), *options], env=_environment(database), capture_output=True, text=True, check=False,
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
     if done.returncode != 0:
-        words = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
-        raise BackupFailed(f"{program} failed: {words[:1000]}")
+        raise BackupFailed(f"{program} failed: {_words(done.stderr) or f'exit code {done.returncode}'}")
+
+
+def _on(program: str, database: Parameters) -> list[str]:
+    """The program and which database it is to reach; the password goes by the environment."""
+    named = make_conninfo(**{name: value for name, value in database.items() if name != "password"})
+    return [_program(program), f"--dbname={named}"]
+
+
+def _environment(database: Parameters) -> dict[str, str]:
+    return {**os.environ, "PGPASSWORD": database.get("password", ""), "LC_ALL": "C"}
+
+
+def _words(said: str) -> str:
+    return " ".join(said.split())[:1000]
 
 
 def _program(name: str) -> str:

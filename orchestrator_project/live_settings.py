@@ -1,6 +1,6 @@
 """What settings must not be when real money moves, told as `Parameters` tells its problems."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 LIVE_NEEDS = ("ANTHROPIC_API_KEY", "SECRET_KEY", "FLOWER_BASIC_AUTH")
 SHORTEST_KEY = 50
@@ -9,6 +9,8 @@ FEWEST_DIFFERENT = 5
 DEFAULT_PREFIX = "django-insecure-"
 """What Django's templates begin a key with that nobody has changed."""
 SHORTEST_COMMAND_KEY = 32
+SHORTEST_PASSWORD = 12
+"""What a person's password has at least too; and by far what the logs need to know it as a secret."""
 OWN_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 WHEN_LIVE = "when SANDBOX is false"
 
@@ -23,8 +25,10 @@ def weaknesses(
     second_factor: bool,
     https_only: bool,
     command_key: str,
+    passwords: Mapping[str, str],
 ) -> Iterator[str]:
-    """Each with its cure. `given` are those of `LIVE_NEEDS` that somebody has set."""
+    """Each with its cure. `given` are those of `LIVE_NEEDS` that somebody has set, `passwords` the secrets by name that
+    others show us or sign with, empty where there is none."""
     if command_key and len(command_key) < SHORTEST_COMMAND_KEY:
         yield (
             f"COMMAND_HMAC_KEY={len(command_key)} secret characters: must be at least {SHORTEST_COMMAND_KEY}, "
@@ -40,6 +44,12 @@ def weaknesses(
             f"SECRET_KEY={len(secret_key)} secret characters: must be at least {SHORTEST_KEY} random ones {WHEN_LIVE}, "
             "such as those of `openssl rand -hex 32`"
         )
+    for name, password in passwords.items():
+        if password and (len(password) < SHORTEST_PASSWORD or len(set(password)) < FEWEST_DIFFERENT):
+            yield (
+                f"{name}={len(password)} secret characters: must be at least {SHORTEST_PASSWORD} random ones "
+                f"{WHEN_LIVE}, such as those of `openssl rand -hex 16`"
+            )
     if debug:
         yield f"DEBUG=true: must be false {WHEN_LIVE}, since its pages show settings and data"
     if wide := [host for host in hosts if host == "*" or host.startswith(".")]:

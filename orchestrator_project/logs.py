@@ -143,6 +143,14 @@ def redacting(render: Processor, secrets: Collection[str]) -> Processor:
     return rendered
 
 
+def of_a_refusal(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """A processor that leaves out the traceback of a request that Django refused: it is no fault of ours."""
+    logger = str(event.get("logger"))
+    if logger.startswith("django.security") or (logger == "django.request" and event.get("level") == "warning"):
+        event.pop("exc_info", None)
+    return event
+
+
 def configuration(*, level: str, as_json: bool, secrets: Collection[str]) -> dict[str, Any]:
     """The `LOGGING` setting. Standard library loggers and structlog's go through the same processors."""
     shared: list[Processor] = [
@@ -178,6 +186,7 @@ def configuration(*, level: str, as_json: bool, secrets: Collection[str]) -> dic
                 "foreign_pre_chain": shared,
                 "processors": [
                     structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                    of_a_refusal,
                     structlog.processors.format_exc_info,
                     redactor(secrets),
                     redacting(render, secrets),

@@ -13,7 +13,7 @@ from pathlib import Path
 from csp.constants import NONE, SELF, UNSAFE_EVAL
 
 from orchestrator_project import logs
-from orchestrator_project.live_settings import LIVE_NEEDS, weaknesses
+from orchestrator_project.live_settings import LIVE_NEEDS, OWN_NAMES, weaknesses
 from orchestrator_project.local import endpoints
 from orchestrator_project.parameters import Parameters, read_settings_file
 from risk.limits import LIMIT_FIELDS, Limits, LimitsError, parse_limits
@@ -238,7 +238,11 @@ STREAM_RETENTION_SECONDS = read.integer(
     at_most=365 * DAY,
 )
 SNAPSHOT_RETENTION_DAYS = read.integer(
-    "SNAPSHOT_RETENTION_DAYS", 30, "Recorded snapshots are kept this long", at_least=4, at_most=3650
+    "SNAPSHOT_RETENTION_DAYS",
+    35,
+    "Recorded snapshots are kept this long; a deep reflection looks 30 days back, to the prices of then",
+    at_least=31,
+    at_most=3650,
 )
 ALIVE_FILE = read.optional_path(
     "ALIVE_FILE", "File that beat, a worker, the consumer, market and venue touch while they live: for health checks"
@@ -345,6 +349,11 @@ read.problems.extend(
         second_factor=REQUIRE_SECOND_FACTOR,
         https_only=HTTPS_ONLY,
         command_key=COMMAND_HMAC_KEY,
+        passwords={
+            "FLOWER_BASIC_AUTH": FLOWER_BASIC_AUTH.partition(":")[2],
+            "METRICS_TOKEN": METRICS_TOKEN,
+            "ALERT_WEBHOOK_KEY": ALERT_WEBHOOK_KEY,
+        },
     )
 )
 if MODEL_RECORD and MODEL_REPLAY:
@@ -374,6 +383,8 @@ DATABASE_URL = DATABASE_URL or endpoints.database_url(LOCAL_DIR)
 REDIS_URL = REDIS_URL or endpoints.redis_url(LOCAL_DIR)
 BROKER_URL = endpoints.broker_url(REDIS_URL)
 SECRET_KEY = SECRET_KEY or endpoints.generated_secret_key(LOCAL_DIR)
+# This machine's own names too: by them health checks and Prometheus ask, whatever name the pages have.
+ALLOWED_HOSTS = [*dict.fromkeys([*ALLOWED_HOSTS, *sorted(OWN_NAMES)])]
 
 # Django
 ROOT_URLCONF = "orchestrator_project.urls"
@@ -445,6 +456,7 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 SESSION_COOKIE_AGE = 12 * 3600
+LOGIN_REDIRECT_URL = "admin:index"
 
 # Who is wrong five times, from one place with one name, waits; a password and then a code count alike.
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
@@ -484,6 +496,7 @@ if TRUSTED_PROXIES:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 LANGUAGE_CODE = "en-gb"
+FORMAT_MODULE_PATH = "orchestrator_project.formats"
 TIME_ZONE = "UTC"
 USE_TZ = True
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 2000  # A playbook as full as it may be is a form of some 800.
@@ -497,7 +510,10 @@ SECRETS = tuple(
     for part in logs.secret_parts(parameter.value)
     if part
 )
-LOGGING = logs.configuration(level=LOG_LEVEL, as_json=LOG_JSON, secrets=(*SECRETS, SECRET_KEY))
+# By PGPASSWORD libpq knows the password of a DATABASE_URL that has none: so it is in the compose file.
+LOGGING = logs.configuration(
+    level=LOG_LEVEL, as_json=LOG_JSON, secrets=(*SECRETS, SECRET_KEY, os.environ.get("PGPASSWORD", ""))
+)
 
 # The admin's theme: what it asks for by name lives in orchestrator_project.admin.
 UNFOLD = {
@@ -513,4 +529,5 @@ UNFOLD = {
     "SIDEBAR": {"navigation": "orchestrator_project.admin.navigation"},
     "ACCOUNT": {"navigation": "orchestrator_project.admin.account_links"},
     "SCRIPTS": ["orchestrator_project.admin.theme_script"],
+    "STYLES": ["orchestrator_project.admin.theme_style"],
 }

@@ -8,6 +8,7 @@ from typing import Any
 from decisions.clock import now_for_record
 from decisions.risk_command import DONE, REFUSED, Say
 from journal import person
+from orchestrator_project.command_line import acted_on
 from risk.models import RiskAction
 from risk.services import Refused
 
@@ -24,5 +25,8 @@ def carry_out(action: Callable[..., str], options: dict[str, Any], say: Say) -> 
         done, told = True, action(**who, source=RiskAction.Source.COMMAND, now=now_for_record())
     except Refused as refusal:
         done, told = False, str(refusal)
-    say(json.dumps({"done": done, "told": told}) if options["json"] else told if done else f"Refused. {told}")
+    if options["json"]:
+        say(json.dumps({"of": acted_on(), "done": done, "told": told}))
+    else:
+        say(f"{told if done else f'Refused. {told}'}\nOf: {acted_on()}")
     return DONE if done else REFUSED

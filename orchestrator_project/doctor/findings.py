@@ -178,7 +178,7 @@ def advice(facts: SettingsFacts) -> Iterator[Finding]:
     if not facts.live:
         yield Finding("settings", "OK", "a sandbox: no real money moves")
         return
-    if facts.promotion == "immediate":
+    if facts.promotion != "manual":
         cure = "set it to manual, so that a person looks at each new playbook before it trades"
         yield Finding("PLAYBOOK_PROMOTION", "WARN", facts.promotion, cure)
     if not facts.log_json:

@@ -50,11 +50,11 @@ class Command(CommandWithExamples):
         consumer = Consumer(reader)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: consumer.stop())
-        self.stdout.write(f"consuming as {options['name']}")
+        self.say(f"consuming as {options['name']}")
         watch = Watch()
         watch.start()
         try:
             consumer.run()
         finally:
             watch.stop()
-        self.stdout.write("consumer stopped")
+        self.say("consumer stopped")

@@ -106,18 +106,18 @@ class Command(CommandWithExamples):
             raise CommandError(f"--seed {options['seed']}: at least 0", returncode=2)
         stop = _stop_on_signal()
         market = self._open(options)
-        self._say(
+        self.say(
             f"The sandbox market runs: {', '.join(market.symbols)}; bars of {market.bar_seconds // 60} minutes "
             f"from {market.next_opens_at:%Y-%m-%d %H:%M} UTC, one every {bar_seconds:g} s; {market.origin}."
         )
-        self._say(_run(market, bar_seconds=bar_seconds, most=options["bars"], stop=stop))
+        self.say(_run(market, bar_seconds=bar_seconds, most=options["bars"], stop=stop))
 
     def _open(self, options: Mapping[str, Any]) -> SandboxMarket:
         began = monotonic()
 
         def warmed(done: int, total: int) -> None:
             if monotonic() - began > QUIET_SECONDS:
-                self._say(f"Reading history: {done} of {total} instruments.")
+                self.say(f"Reading history: {done} of {total} instruments.")
 
         try:
             sources = read_sources(**{name: options[name] for name in ("market", "funding", "oi", "start")})
@@ -141,9 +141,9 @@ class Command(CommandWithExamples):
         stop = _stop_on_signal()
         with closing(OkxClient(settings.OKX_BASE_URL, stop)) as client, closing(streams.connect()) as publisher:
             market = OkxMarket(
-                settings.INSTRUMENTS, client, interest=_interest_known(publisher), progress=_progress(self._say)
+                settings.INSTRUMENTS, client, interest=_interest_known(publisher), progress=_progress(self.say)
             )
-            self._say(
+            self.say(
                 f"Market data of OKX at {settings.OKX_BASE_URL}: {', '.join(settings.INSTRUMENTS)}, one snapshot every "
                 f"{settings.OKX_FEED_SECONDS} s. The candles of the past are read first."
             )
@@ -154,12 +154,12 @@ class Command(CommandWithExamples):
                     self._look_again_and_again(market, publisher, stop)
             except Stopped:
                 pass
-        self._say("The market data has stopped.")
+        self.say("The market data has stopped.")
 
     def _look_once(self, market: OkxMarket, publisher: redis.Redis, stop: Event) -> None:
         outcomes = _round(market, publisher, stop)
         for outcome in outcomes:
-            self._say(outcome.in_words())
+            self.say(outcome.in_words())
         if any(outcome.update is None for outcome in outcomes):
             raise SystemExit(1)
 
@@ -171,14 +171,10 @@ class Command(CommandWithExamples):
             for outcome in outcomes:
                 reason = "" if outcome.update else outcome.fault
                 if told.get(outcome.symbol) != reason:  # the first round, and whatever begins or ends
-                    self._say(outcome.in_words())
+                    self.say(outcome.in_words())
                 told[outcome.symbol] = reason
             now = market.clock.now()
             stop.wait((next_look(now, settings.OKX_FEED_SECONDS) - now).total_seconds())
-
-    def _say(self, line: str) -> None:
-        self.stdout.write(line)
-        self.stdout.flush()
 
 
 def _stop_on_signal() -> Event:

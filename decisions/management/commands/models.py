@@ -29,7 +29,7 @@ examples:
   manage.py models --check
   manage.py models --json
 
-exit codes: 0 shown, 1 with --check one is gone, 2 a mistake in what was typed, or nobody could be asked
+exit codes: 0 shown, 1 with --check one is gone or could not be looked up, 2 a mistake in what was typed or set
 """
 
 
@@ -61,7 +61,7 @@ def _check() -> None:
         try:
             model_status.look_up(model, wall_now())
         except claude.LookupFailed as failure:
-            raise CommandError(f"{model} could not be looked up: {failure}", returncode=2) from failure
+            raise CommandError(f"{model} could not be looked up: {failure}", returncode=1) from failure
 
 
 def _row(standing: model_status.Standing) -> Row:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
@@ -51,16 +51,20 @@ def outcome(found: Sequence[Finding], *, dry_run: bool) -> Row:
     waiting = Fill.objects.filter(waiting__isnull=False).order_by("id")
     blocks = InstrumentBlock.objects.filter(ended_at__isnull=True).order_by("id")
     return {
-        "as_of": report.as_of.isoformat(),
+        "as_of": _in_utc(report.as_of),
         "told_seconds_ago": _age(report.told_at, now),
         "dry_run": dry_run,
         "agree": not found and not waiting,
         "needs_a_person": any(each.needs_a_person for each in found) or blocks.exists(),
-        "differences": [{**asdict(each), "since": each.since.isoformat()} for each in found],
+        "differences": [{**asdict(each), "since": _in_utc(each.since)} for each in found],
         "orders": [_order(order, now) for order in Order.objects.filter(ended_at__isnull=True).order_by("id")],
         "waiting_fills": [_fill(fill, now) for fill in waiting],
         "blocks": [{"symbol": block.symbol, "reason": block.reason} for block in blocks],
     }
+
+
+def _in_utc(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _age(since: datetime, now: datetime) -> int:

@@ -78,11 +78,10 @@ class Command(CommandWithExamples):
         plan = PlanFile(options["faults"]) if options["faults"] else None
         ledger = Ledger.open(ledger_path(), start_equity=equity, terms=terms)
         if ledger.start_equity != equity:
-            self.stdout.write(f"The ledger goes on with the {ledger.start_equity} USD it began with, not {equity}.")
-        self.stdout.write("The sandbox venue runs.")
-        self.stdout.flush()
+            self.say(f"The ledger goes on with the {ledger.start_equity} USD it began with, not {equity}.")
+        self.say("The sandbox venue runs.")
         _serve(ledger, plan)
-        self.stdout.write("The sandbox venue has stopped.")
+        self.say("The sandbox venue has stopped.")
 
     def _show(self, report: LedgerReport, *, as_json: bool) -> None:
         sums = summary(report)

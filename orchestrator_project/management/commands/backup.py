@@ -9,7 +9,7 @@ from django.core.management import CommandError
 from django.db import connection
 
 from orchestrator_project.backup import BackupFailed, NotPossible, backup, described_by
-from orchestrator_project.command_line import CommandWithExamples
+from orchestrator_project.command_line import CommandWithExamples, acted_on
 
 EXAMPLES = """
 examples:
@@ -37,7 +37,7 @@ class Command(CommandWithExamples):
             raise CommandError(str(error), returncode=2 if isinstance(error, NotPossible) else 1) from error
         megabytes = file.stat().st_size / 1e6
         self.stdout.write(
-            f"{file}: {contents.rows} rows of {len(contents.tables)} tables, {megabytes:.1f} MB, "
+            f"{file}: {acted_on()}: {contents.rows} rows of {len(contents.tables)} tables, {megabytes:.1f} MB, "
             f"{monotonic() - began:.1f} s; described in {described_by(file)}"
         )
 

@@ -306,7 +306,7 @@ def test_the_check_says_when_the_api_cannot_be_asked(catalogue: Catalogue) -> No
     catalogue.status = 401
     with pytest.raises(CommandError, match=r"claude-opus-4-6 could not be looked up: .*401") as raised:
         shown("--check")
-    assert raised.value.returncode == 2
+    assert raised.value.returncode == 1
 
 
 def test_the_check_needs_a_key() -> None:

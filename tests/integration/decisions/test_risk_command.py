@@ -15,6 +15,7 @@ from pytest_django import Settings
 from decisions.management.commands.risk import Command
 from decisions.models import Order, OutboxMessage
 from decisions.risk_command.layout import bar
+from orchestrator_project.command_line import acted_on
 from risk.limits import LIMIT_FIELDS
 from risk.models import Halt, RiskAction, RiskState
 from risk.services import begin_halt
@@ -137,9 +138,10 @@ def test_every_limit_is_shown_with_its_source_and_bounds(settings: Settings) -> 
 
 
 def test_a_halt_and_a_resume_are_kept_with_name_reason_and_source() -> None:
+    on = f"Of: SANDBOX, database {connection.settings_dict['NAME']} at {connection.settings_dict['HOST']}\n"
     assert risk("halt", "--by", "ada", "--reason", " the news ") == (
-        0, "Halted: nothing is opened until a person resumes.\n")  # fmt: skip
-    assert risk("resume", "--by", "bob", "--reason", "over") == (0, "Lifted: manual.\n")
+        0, f"Halted: nothing is opened until a person resumes.\n{on}")  # fmt: skip
+    assert risk("resume", "--by", "bob", "--reason", "over") == (0, f"Lifted: manual.\n{on}")
     kept = RiskAction.objects.order_by("id").values_list("action", "source", "by", "reason")
     assert list(kept) == [("halt", "command", "ada", "the news"), ("resume", "command", "bob", "over")]
 
@@ -150,9 +152,10 @@ def test_the_login_name_is_the_default() -> None:
 
 
 def test_what_the_facts_refuse_is_said_and_ends_with_one() -> None:
-    assert risk("resume", "--reason", "go on") == (1, "Refused. There is nothing to lift. No halt stands.\n")
+    refused = "There is nothing to lift. No halt stands."
+    assert risk("resume", "--reason", "go on") == (1, f"Refused. {refused}\nOf: {acted_on()}\n")
     code, text = risk("resume", "--reason", "go on", "--json")
-    assert (code, json.loads(text)) == (1, {"done": False, "told": "There is nothing to lift. No halt stands."})
+    assert (code, json.loads(text)) == (1, {"of": acted_on(), "done": False, "told": refused})
 
 
 def test_the_daily_halt_is_refused_with_its_end() -> None:
@@ -180,7 +183,7 @@ def test_closing_everything_says_what_it_closes(django_capture_on_commit_callbac
     with django_capture_on_commit_callbacks(execute=True):
         code, text = risk("halt", "--close-all", "--by", "ada", "--reason", "the news", "--json")
     told = "Halted: nothing is opened until a person resumes.\nBTC-USDT-SWAP LONG 2: closing at market."
-    assert (code, json.loads(text)) == (0, {"done": True, "told": told})
+    assert (code, json.loads(text)) == (0, {"of": acted_on(), "done": True, "told": told})
     assert (Order.objects.get(kind="close_all").status, len(sent_orders())) == ("sent", 1)
 
 

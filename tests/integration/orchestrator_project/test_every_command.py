@@ -87,6 +87,18 @@ def test_help_ends_with_examples_and_exit_codes(name: str) -> None:
     assert "exit codes: 0 " in told.replace("\n", " ").replace("exit codes:  0", "exit codes: 0 ")
 
 
+@pytest.mark.parametrize("words", [("risk", "halt"), ("trades", "export"), ("playbook", "rollback")], ids=" ".join)
+def test_the_help_of_a_word_has_its_own_examples(words: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    name, word = words
+    parser = load_command_class(str(get_commands()[name]), name).create_parser("manage.py", name)
+    with pytest.raises(SystemExit):
+        parser.parse_args([word, "--help"])
+    shown = capsys.readouterr().out.split("examples:\n")[1]
+    examples, _, codes = shown.partition("\n\n")
+    assert all(f"manage.py {name} {word}" in line for line in examples.splitlines())
+    assert "exit codes: 0 " in codes
+
+
 @pytest.mark.django_db
 @pytest.mark.parametrize(
     "words",
@@ -107,6 +119,7 @@ def test_help_ends_with_examples_and_exit_codes(name: str) -> None:
         ("risk", "rule"),
         ("risk", "halt"),
         ("risk", "resume", "--by", "ada"),
+        ("risk", "halt", "--reason", "x" * 1001),
         ("risk", "verify", "--cycle", "one"),
         ("playbook", "show", "999"),
         ("challenger", "999"),

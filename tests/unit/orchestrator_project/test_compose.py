@@ -18,6 +18,7 @@ from django.core.management import get_commands, load_command_class
 from gunicorn.config import Config
 
 from orchestrator_project.celery import app
+from orchestrator_project.local import endpoints
 
 PROJECT = Path(__file__).resolve().parents[3]
 OURS_ALONE = {"POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD", "MEMORY_LIMIT", "STOP_GRACE"}
@@ -80,7 +81,7 @@ def test_every_variable_that_it_asks_for_is_a_setting_or_its_own():
 
 def test_every_environment_variable_is_read_by_somebody(services: dict[str, Any]):
     for name, service in services.items():
-        known = set(settings.PARAMETERS) if name in ours(services) else OURS_ALONE
+        known = {*settings.PARAMETERS, "PGPASSWORD"} if name in ours(services) else OURS_ALONE
         assert set(service.get("environment", {})) <= known, name
 
 
@@ -168,6 +169,15 @@ def test_no_port_is_open_beyond_loopback(services: dict[str, Any]):
     ports = {name: service["ports"] for name, service in services.items() if "ports" in service}
     assert set(ports) == {"web", "flower"}
     assert all(port.startswith("127.0.0.1:") for each in ports.values() for port in each)
+
+
+def test_a_server_named_in_the_settings_file_wins_and_a_password_may_hold_any_character(services: dict[str, Any]):
+    for name, service in ours(services).items():
+        said = service["environment"]
+        assert re.fullmatch(r"\$\{DATABASE_URL:-[^}$]+\}", said["DATABASE_URL"]), name
+        assert re.fullmatch(r"\$\{REDIS_URL:-[^}$]+\}", said["REDIS_URL"]), name
+        assert endpoints.database(in_force(said["DATABASE_URL"]))["PASSWORD"] == ""
+        assert said["PGPASSWORD"].startswith("${POSTGRES_PASSWORD:?"), name
 
 
 def test_flower_asks_for_a_password_and_changes_nothing(services: dict[str, Any]):

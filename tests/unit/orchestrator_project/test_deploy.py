@@ -1,8 +1,13 @@
 """The deployment files name only what there is: figures and labels, commands, settings, files; and open nothing."""
 
 import json
+import os
 import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -64,6 +69,14 @@ def test_a_counter_is_asked_for_its_growth_and_a_bucket_for_its_quantile():
         for name in re.findall(rf"{PREFIX}\w+_bucket\b", query):
             assert f"rate({name}" in query, where
             assert "le)" in query, where
+
+
+def test_an_alert_about_a_counter_sees_its_first_message_too():
+    """A series begins at 1, and `increase` of what was not there before is nothing."""
+    for rule in RULES:
+        for counter, window in re.findall(r"increase\((\S+)\[(\w+)\]\) > 0", rule["expr"]):
+            begins = f"({counter} unless {counter} offset {window}) and on (instance) {PREFIX}info offset {window}"
+            assert rule["expr"].endswith(f" or {begins}"), rule["alert"]
 
 
 def test_every_figure_is_on_the_dashboard_or_in_an_alert():
@@ -138,11 +151,10 @@ def directives(unit: Path) -> dict[str, list[str]]:
 def test_a_unit_runs_a_command_that_there_is_with_settings_that_there_are(unit: Path):
     said = directives(unit)
     for line in said["ExecStart"]:
+        if line.startswith("/bin/sh"):
+            continue
         program, *words = line.removeprefix("/opt/orchestrator/.venv/bin/").split()
         if program == "celery":
-            words = [
-                word.replace("%i", "cycle").replace("%%", "%").replace("${WORKER_CONCURRENCY}", "2") for word in words
-            ]
             result = CliRunner().invoke(celery, [*words, "--help"])
             assert result.exit_code == 0, result.output
         elif program == "python":
@@ -152,6 +164,70 @@ def test_a_unit_runs_a_command_that_there_is_with_settings_that_there_are(unit: 
             assert (program, words[-1]) == ("gunicorn", "orchestrator_project.wsgi")
     names = {pair.partition("=")[0] for line in said["Environment"] for pair in line.split()}
     assert names - {"PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"} <= set(settings.PARAMETERS)
+
+
+@pytest.mark.parametrize(
+    ("given", "pool"),
+    [
+        ({}, "2"),
+        ({"WORKER_CONCURRENCY": "3"}, "3"),
+        ({"WORKER_CONCURRENCY": "3", "WORKER_CONCURRENCY_ANALYZE": "8"}, "8"),
+        ({"WORKER_CONCURRENCY_SCREEN": "8"}, "2"),
+    ],
+)
+def test_a_worker_has_the_pool_that_the_settings_give_its_queue(given: dict[str, str], pool: str):
+    """What systemd makes of the line is run with `echo` for the program; what comes out is what the program takes."""
+    (line,) = directives(DEPLOY / "systemd" / "orchestrator-worker@.service")["ExecStart"]
+    spelt = line.replace("%%", "%").replace("%i", "analyze").replace("$$", "$")
+    shell, option, script = shlex.split(spelt.replace("/opt/orchestrator/.venv/bin/celery", "echo"))
+    environment = {"PATH": os.environ["PATH"], **given}
+    told = subprocess.run([shell, option, script], env=environment, capture_output=True, text=True, check=True)
+    words = told.stdout.split()
+    assert (words[words.index("--queues") + 1], words[words.index("--concurrency") + 1]) == ("analyze", pool)
+    assert CliRunner().invoke(celery, [*words, "--help"]).exit_code == 0
+    assert "WORKER_CONCURRENCY_ANALYZE" in settings.PARAMETERS
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_a_unit_stops_with_the_target(unit: Path):
+    assert directives(unit)["PartOf"] == ["orchestrator.target"]
+
+
+def test_every_market_of_the_compose_file_has_a_unit():
+    services = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())["services"]
+    for name, service in services.items():
+        if "profiles" in service:
+            (line,) = directives(DEPLOY / "systemd" / f"orchestrator-{name}.service")["ExecStart"]
+            assert line.split()[1:] == service["command"][1:], name
+
+
+def test_a_person_runs_commands_with_the_settings_of_the_services(tmp_path: Path):
+    """The script with this machine's places and user in place of the installed ones."""
+    (tmp_path / "orchestrator.env").write_text("ADMIN_USERNAME=of-the-services\n")
+    text = (DEPLOY / "systemd" / "orchestrator").read_text()
+    units = directives(DEPLOY / "systemd" / "orchestrator-consumer.service")
+    assert f"SETTINGS_FILE={units['EnvironmentFile'][0]} LOCAL_DIR=/var/lib/orchestrator" in text
+    for installed, here in (
+        ("/etc/orchestrator", str(tmp_path)),
+        ("/var/lib/orchestrator", str(tmp_path)),
+        ("/opt/orchestrator/.venv/bin/python", sys.executable),
+        ("/opt/orchestrator", str(PROJECT)),
+        ("user=orchestrator", "user=$(id -un)"),
+    ):
+        assert installed in text
+        text = text.replace(installed, here)
+    script = tmp_path / "orchestrator"
+    script.write_text(text)
+    run = partial(subprocess.run, capture_output=True, text=True, check=False, cwd=tmp_path)
+    bare = {"PATH": os.environ["PATH"]}
+    told = run(["sh", str(script), "show_config", "--json"], env=bare)
+    assert told.returncode == 0, told.stderr
+    shown = json.loads(told.stdout)
+    assert shown["ADMIN_USERNAME"] == {"value": "of-the-services", "source": "settings file", "group": "Web"}
+    assert shown["LOCAL_DIR"]["value"] == str(tmp_path)
+    (tmp_path / "orchestrator.env").unlink()
+    told = run(["sh", str(script), "risk", "halt", "--reason", "x"], env=bare)
+    assert (told.returncode, "cannot be read" in told.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)

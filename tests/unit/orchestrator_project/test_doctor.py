@@ -63,7 +63,7 @@ def test_room_on_the_disk(free: int, grade: str) -> None:
     [
         ({}, {}),
         ({"promotion": "immediate"}, {"PLAYBOOK_PROMOTION": "WARN"}),
-        ({"promotion": "auto"}, {}),
+        ({"promotion": "auto"}, {"PLAYBOOK_PROMOTION": "WARN"}),
         ({"log_json": False}, {"LOG_JSON": "WARN"}),
         ({"second_factor": False}, {"REQUIRE_SECOND_FACTOR": "FAIL"}),
         ({"alert_channels": []}, {"alerts out": "WARN"}),

@@ -161,6 +161,24 @@ def test_every_library_writes_through_it_once(lines, name):
     assert line["event"] == f"of {logs.HIDDEN}"
 
 
+@pytest.mark.parametrize(
+    ("name", "level", "traced"),
+    [
+        ("django.request", logging.WARNING, False),
+        ("django.security.DisallowedHost", logging.ERROR, False),
+        ("django.request", logging.ERROR, True),
+        ("decisions.tasks", logging.WARNING, True),
+    ],
+)
+def test_a_refused_request_is_a_line_without_a_traceback_and_a_fault_has_one(lines, name, level, traced):
+    try:
+        raise ValueError("why")
+    except ValueError:
+        logging.getLogger(name).log(level, "Forbidden: /admin/", exc_info=True)
+    (line,) = lines()
+    assert ("exception" in line, line["event"]) == (traced, "Forbidden: /admin/")
+
+
 def test_what_nobody_caught_is_a_line(lines):
     def fail() -> None:
         raise ValueError(f"bad {CANARY}")

@@ -40,7 +40,7 @@ def test_every_command_and_setting_it_names_exists():
     commands = set(re.findall(r"manage\.py (\w+)", GUIDE))
     assert commands
     assert commands <= set(get_commands())
-    of_others = {"POSTGRES_PASSWORD", "MEMORY_LIMIT", "STOP_GRACE", "PATH", "FILE", "WORKER_CONCURRENCY"}
+    of_others = {"POSTGRES_PASSWORD", "MEMORY_LIMIT", "STOP_GRACE", "PATH", "FILE", "SETTINGS_FILE"}
     named = set(re.findall(r"\b([A-Z]+(?:_[A-Z]+)+)\b", GUIDE))
     assert named - of_others <= set(settings.PARAMETERS)
 

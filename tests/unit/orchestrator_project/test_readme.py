@@ -1,4 +1,4 @@
-"""The README tells the truth about the settings, the targets and the files it points at."""
+"""README and configuration guide tell the truth about the settings, the targets and the files they point at."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,8 @@ README = (PROJECT / "README.md").read_text()
 
 
 def test_the_settings_table_is_the_one_that_show_config_prints() -> None:
-    between = README.split("show_config --table` -->\n")[1].split("<!-- end of settings -->")[0]
+    guide = (PROJECT / "docs" / "configuration.md").read_text()
+    between = guide.split("show_config --table` -->\n")[1].split("<!-- end of settings -->")[0]
     assert between == as_table(settings.PARAMETERS.values())
 
 

@@ -49,6 +49,7 @@ def test_the_deployment_check_finds_nothing(tmp_path: Path) -> None:
         ({"DEBUG": "true"}, "DEBUG=true: must be false"),
         ({"ALLOWED_HOSTS": "*"}, "ALLOWED_HOSTS='*': must name each host"),
         ({"FLOWER_BASIC_AUTH": ""}, "FLOWER_BASIC_AUTH is not set"),
+        ({"FLOWER_BASIC_AUTH": "a:b"}, "FLOWER_BASIC_AUTH=1 secret characters: must be at least 12"),
         ({"REQUIRE_SECOND_FACTOR": "false"}, "REQUIRE_SECOND_FACTOR=false: must be true"),
         ({"HTTPS_ONLY": "false"}, "HTTPS_ONLY=false: when SANDBOX is false only where"),
     ],
@@ -70,6 +71,7 @@ STRONG: dict[str, Any] = {
     "second_factor": True,
     "https_only": True,
     "command_key": "",
+    "passwords": {"FLOWER_BASIC_AUTH": "a long password", "METRICS_TOKEN": "", "ALERT_WEBHOOK_KEY": ""},
 }
 
 
@@ -85,6 +87,9 @@ STRONG: dict[str, Any] = {
         {"second_factor": False},
         {"https_only": False},
         {"command_key": "k" * 31},
+        {"passwords": {"FLOWER_BASIC_AUTH": "b"}},
+        {"passwords": {"METRICS_TOKEN": "k3Yx9k3Yx9k"}},
+        {"passwords": {"ALERT_WEBHOOK_KEY": "abcd" * 4}},
         *({"given": [name for name in STRONG["given"] if name != left_out]} for left_out in STRONG["given"]),
     ],
     ids=str,
@@ -106,15 +111,16 @@ def test_live_without_https_is_for_this_machines_own_names() -> None:
 
 
 PAGES = """
-import json
+import json, sys
 import django
 django.setup()
 from django.test import Client
+client = Client(SERVER_NAME=sys.argv[1].partition(":")[0], HTTP_HOST=sys.argv[1])
 asked = {
-    "plain": Client().get("/admin/login/"),
-    "health": Client().get("/healthz"),
-    "proxied": Client().get("/admin/login/", headers={"X-Forwarded-Proto": "https"}),
-    "secure": Client().get("/admin/login/", secure=True),
+    "plain": client.get("/admin/login/"),
+    "health": client.get("/healthz"),
+    "proxied": client.get("/admin/login/", headers={"X-Forwarded-Proto": "https"}),
+    "secure": client.get("/admin/login/", secure=True),
 }
 print(json.dumps({
     name: {"status": each.status_code, "to": each.headers.get("Location", ""),
@@ -125,14 +131,14 @@ print(json.dumps({
 """
 
 
-def pages(local_dir: Path, **settings: str) -> dict[str, dict[str, Any]]:
+def pages(local_dir: Path, host: str = "testserver", **settings: str) -> dict[str, dict[str, Any]]:
     """How a web process with these settings answers; none of these pages asks the database."""
     environment = {
         "PATH": os.environ["PATH"], "SETTINGS_FILE": os.devnull, "LOCAL_DIR": str(local_dir), "LOG_LEVEL": "ERROR",
         "DJANGO_SETTINGS_MODULE": "orchestrator_project.settings", **settings,
     }  # fmt: skip
     told = subprocess.run(
-        [sys.executable, "-c", PAGES], cwd=PROJECT, env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", PAGES, host], cwd=PROJECT, env=environment, capture_output=True, text=True, check=True
     )
     found: dict[str, dict[str, Any]] = json.loads(told.stdout)
     return found
@@ -148,6 +154,12 @@ def test_live_pages_go_over_https_alone_and_a_health_check_needs_none(tmp_path: 
     assert found["secure"]["hsts"] == "max-age=31536000; includeSubDomains; preload"
     assert "Secure" in found["secure"]["cookie"]
     assert pages(tmp_path, **live, TRUSTED_PROXIES="1")["proxied"]["status"] == 200
+
+
+def test_a_health_check_asks_by_this_machines_own_name_whatever_name_the_pages_have(tmp_path: Path) -> None:
+    found = pages(tmp_path, **(LIVE | {"ALLOWED_HOSTS": "bot.example.org"}), host="127.0.0.1:8000")
+    assert found["health"]["status"] == 200
+    assert pages(tmp_path, ALLOWED_HOSTS="bot.example.org")["plain"]["status"] == 400
 
 
 def test_the_sandbox_works_on_plain_localhost(tmp_path: Path) -> None:
