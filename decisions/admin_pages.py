@@ -20,7 +20,7 @@ from decisions.chain_tabs import (
     snapshot_sections,
     sources_table,
 )
-from decisions.models import DecisionCycle, MarketRecord, ModelCall, Order, Outcome, ResearchCache
+from decisions.models import DecisionCycle, MarketRecord, ModelCall, Order, OutboxMessage, Outcome, ResearchCache, State
 from journal.admin_base import shown_on
 from journal.models import Trade
 from journal.presentation import (
@@ -31,10 +31,10 @@ from journal.presentation import (
     Tab,
     Table,
     facts_of,
-    plain,
     table_of,
     tone_of,
 )
+from journal.wording import plain
 from risk.models import Verdict
 
 MEANING: dict[str, str] = {
@@ -102,7 +102,7 @@ def _times(cycle: DecisionCycle, chain: Chain) -> Facts:
         "round": cycle.round,
         "playbook_version": cycle.playbook_version,
         "model_costs_usd": cost(chain.all_calls),
-        "stages": ", ".join(f"{stage} {spent} ms" for stage, spent in stages.items()),
+        "stages": ", ".join(f"{state.label.lower()} {stages[state]:,.0f} ms" for state in State if state in stages),
     }
     return facts_of("At a glance", told)
 
@@ -149,3 +149,12 @@ def call_page(call: ModelCall) -> Iterator[Section]:
 def research_page(cached: ResearchCache) -> Iterator[Section]:
     """The pages that the answer rests on."""
     yield sources_table(cached.response_json)
+
+
+@shown_on(OutboxMessage)
+def message_page(message: OutboxMessage) -> Iterator[Section]:
+    """An alert as people are told it: what happened, and what was done about it."""
+    if message.severity:
+        told = [str(message.payload.get(name) or "") for name in ("title", "detail", "action_taken")]
+        text = "\n".join(line for line in told[1:] if line)
+        yield Notice(title=told[0] or message.category, text=text, tone=tone_of(message.severity))

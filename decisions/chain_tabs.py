@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -40,6 +41,9 @@ TRANSITIONS = ("at", "from_status", "to_status", "cause")
 FILLS = (
     "filled_at", "intent", "status", "price", "size", "fee_usd", "pnl_usd", "exit_reason", "reject_reason",
 )  # fmt: skip
+
+NUMBER = re.compile(r"-?\d+(\.\d+)?")
+MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
 
 def decision_tabs(chain: Chain) -> Iterator[Tab]:
@@ -97,12 +101,22 @@ def snapshot_sections(payload: Mapping[str, Any] | None, title: str = "Snapshot"
 
 
 def figures(document: Mapping[str, Any], schema: type[BaseModel]) -> dict[str, Any]:
-    """The plain members of a document in the order of its schema, decimals that travel as text as numbers."""
+    """The plain members of a document in the order of its schema, numbers and times that travel as text as such."""
     return {
-        name: Decimal(value) if isinstance(value, str) and re.fullmatch(r"-?\d+(\.\d+)?", value) else value
-        for name in schema.model_fields
-        if not isinstance(value := document.get(name), dict | list)
+        name: _read(value) for name in schema.model_fields if not isinstance(value := document.get(name), dict | list)
     }
+
+
+def _read(value: Any) -> Any:
+    """The number or the time that a text is; everything else as it is."""
+    if not isinstance(value, str):
+        return value
+    if NUMBER.fullmatch(value):
+        return Decimal(value)
+    try:
+        return datetime.fromisoformat(value) if MOMENT.fullmatch(value) else value
+    except ValueError:
+        return value
 
 
 def _screener(chain: Chain, cycle: DecisionCycle) -> Iterator[Section]:
@@ -128,7 +142,7 @@ def _research(chain: Chain, cycle: DecisionCycle) -> Iterator[Section]:
     asked = {
         "why": _reasons(cycle.research_reasons or []),
         "query": cycle.research.get("query"),
-        "asked_at": cycle.research.get("asked_at"),
+        "asked_at": _read(cycle.research.get("asked_at")),
     }
     yield facts_of(_titled(chain, cycle, "What was found"), {**asked, **figures(answer, ResearchAnswer)})
     if points := answer.get("key_points"):

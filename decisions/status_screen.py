@@ -1,15 +1,15 @@
 """How the system stands, on one screen and as JSON: `manage.py status`. Pure: it shows the facts of the dashboard."""
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from decisions.dashboard.facts import Cycle, Facts, Heard
 from decisions.dashboard.headline import Headline
 from decisions.dashboard.holdings import Holding
-from decisions.dashboard.words import length
 from decisions.risk_command.layout import NOTHING, bar, moment, money, percent
+from journal.wording import duration
 from orchestrator_project.terminal import columns
 
 LONGEST_REASON = 70
@@ -77,7 +77,7 @@ def _playbook(facts: Facts) -> str:
 
 
 def _age(heard: Heard, wall: datetime) -> str:
-    return "never came" if heard.wall_at is None else length(max(wall - heard.wall_at, timedelta(0)))
+    return "never came" if heard.wall_at is None else duration(wall - heard.wall_at)
 
 
 def _positions(facts: Facts) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """A trade's page: what it was and why it ended in one glance, the chart, and the whole chain behind it in tabs."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from decimal import Decimal
 
 from django.db.models import Count, Sum
@@ -19,13 +20,12 @@ from journal.presentation import (
     Section,
     Tab,
     Tone,
-    duration,
     facts_of,
     number,
-    plain,
     shown,
     table_of,
 )
+from journal.wording import duration, plain
 
 CYCLES = ("slot_at", "instrument", "state", "outcome", "reason")
 FEES = ("filled_at", "intent", "price", "size", "fee_usd", "pnl_usd", "exit_reason")
@@ -76,7 +76,9 @@ def result(trade: Trade, r: Decimal | None) -> Notice:
     if trade.status == Trade.Status.OPEN:
         return Notice(title=f"{name}: {_open(trade)}", text=trade.opus_reasoning, tone="info")
     ending = f"{trade.status} by {trade.exit_reason.replace('_', ' ')}" if trade.exit_reason else trade.status
-    after = f" after {duration(trade.duration_seconds)}" if trade.duration_seconds is not None else ""
+    after = (
+        f" after {duration(timedelta(seconds=trade.duration_seconds))}" if trade.duration_seconds is not None else ""
+    )
     if trade.pnl_usd is None:
         title = f"{name}: {ending}{after}, its result is not known"
         return Notice(title=title, text=trade.opus_reasoning, tone="warn")

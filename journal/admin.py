@@ -9,6 +9,7 @@ from django.db.models import Count, Q, QuerySet, Sum
 from django.urls import URLPattern, path
 
 from journal import note_pages
+from journal import performance_page as performance_page
 from journal import playbook_pages as playbook_pages
 from journal.admin_base import register, shown_on
 from journal.export import Format

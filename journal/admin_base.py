@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.db.models import Field, Model, QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -34,6 +35,7 @@ from journal.admin_filters import KnownValuesFilter, takes_any_value
 from journal.admin_lists import RecordList
 from journal.admin_search import SearchFields, found, search_fields
 from journal.presentation import Section, Tone, arranged, label, page_sections, shown
+from journal.untrusted import visible
 
 LineWidget = UnfoldAdminTextInputWidget
 AreaWidget = UnfoldAdminExpandableTextareaWidget
@@ -88,6 +90,23 @@ class Column:
         return shown(self.name, getattr(row, self.name), short=True)
 
 
+def _spelt_out(choices: Callable[[ChangeList], Iterable[dict[str, Any]]], changes: ChangeList) -> list[dict[str, Any]]:
+    return [{**choice, "display": visible(str(choice["display"]))} for choice in choices(changes)]
+
+
+class _Named:
+    """A row whose name, for the theme's line of where one is, is spelt out."""
+
+    def __init__(self, row: Model) -> None:
+        self._row = row
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._row, name)
+
+    def __str__(self) -> str:
+        return visible(str(self._row))
+
+
 class ReadOnlyAdmin(ModelAdmin):
     """A table to read. `list_display` names fields, or is functions of a row; relations among the fields are fetched
     with the rows."""
@@ -130,6 +149,13 @@ class ReadOnlyAdmin(ModelAdmin):
     def get_changelist(self, *_: object, **__: object) -> type[RecordList]:
         return RecordList
 
+    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
+        """The list; filters offer values that models and messages hold, so that they are spelt out as everywhere."""
+        changes = super().get_changelist_instance(request)
+        for spec in changes.filter_specs:
+            spec.choices = partial(_spelt_out, spec.choices)
+        return changes
+
     def get_list_filter(self, request: HttpRequest) -> list[Any]:
         return [self._filter(each) for each in super().get_list_filter(request)]
 
@@ -160,8 +186,18 @@ class ReadOnlyAdmin(ModelAdmin):
         self, request: HttpRequest, context: dict[str, Any], *, obj: Model | None = None, **options: Any
     ) -> HttpResponse:
         if obj is not None:
-            context = {**context, "sections": sections(obj), "offers": self.offers(request, obj)}
+            named = {"subtitle": visible(str(obj)), "original": _Named(obj)}
+            context = {**context, **named, "sections": sections(obj), "offers": self.offers(request, obj)}
         return super().render_change_form(request, context, obj=obj, **options)
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        response = super().history_view(request, object_id, extra_context)
+        context = getattr(response, "context_data", None)
+        if context and "object" in context:
+            context |= {"title": visible(str(context["title"])), "object": _Named(context["object"])}
+        return response
 
     def offers(self, request: HttpRequest, row: Model) -> list[tuple[Action | Link, str]]:
         """What the reader may do from a row's page, and where."""

@@ -10,6 +10,7 @@ from django.utils.text import slugify
 from journal.charts.chart import Chart
 
 Tone = Literal["good", "bad", "warn", "info", "plain"]
+FEW_COLUMNS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +59,26 @@ class Facts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Rows of cells under headers; a table without rows says so."""
+    """Rows of cells under headers; a table without rows says so.
+
+    Where there is little room the cells of a row stand one below another, each under its header, but for a table of few
+    columns and one that `compares` them.
+    """
 
     kind: ClassVar = "table"
     title: str
     headers: Sequence[str]
     rows: Sequence[Sequence[str]]
+    compares: bool = False
+
+    @property
+    def folds(self) -> bool:
+        return len(self.headers) > FEW_COLUMNS and not self.compares
+
+    @property
+    def named_rows(self) -> list[list[tuple[str, str]]]:
+        """Each cell with its header."""
+        return [list(zip(self.headers, row, strict=True)) for row in self.rows]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

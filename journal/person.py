@@ -9,6 +9,7 @@ from django.core.management.base import CommandError
 MISTAKE = 2
 """The exit code of a mistake in what was typed."""
 LONGEST_NAME = 100
+LONGEST_REASON = 1000
 
 
 class Person(TypedDict):
@@ -28,6 +29,8 @@ def person(options: dict[str, Any]) -> Person:
     by, reason = name_of(options["by"]), _storable(options["reason"].strip())
     if not reason:
         raise CommandError("--reason is empty: say why, it is kept", returncode=MISTAKE)
+    if len(reason) > LONGEST_REASON:
+        raise CommandError(f"--reason: {len(reason)} characters, at most {LONGEST_REASON} are kept", returncode=MISTAKE)
     return Person(by=by, reason=reason)
 
 

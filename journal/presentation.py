@@ -7,18 +7,19 @@ a JSON document look alike. Whatever a model or a message holds is escaped here;
 import json
 import re
 from collections.abc import Iterable, Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from django.db.models import Model
-from django.urls import reverse
-from django.utils.html import format_html
+from django.urls import NoReverseMatch, reverse
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 
 from journal.page_parts import Document, Facts, Form, Meter, Meters, Notice, Section, Tab, Table, Tabs, Tone, arranged
 from journal.untrusted import page_host, visible
+from journal.wording import duration, plain
 
 __all__ = [
     "NOTHING",
@@ -35,7 +36,6 @@ __all__ = [
     "Tabs",
     "Tone",
     "arranged",
-    "duration",
     "facts_of",
     "indicators_table",
     "label",
@@ -46,7 +46,6 @@ __all__ = [
     "page_of",
     "page_sections",
     "pill",
-    "plain",
     "pretty",
     "shown",
     "table_of",
@@ -57,17 +56,21 @@ NOTHING = format_html('<span class="nothing">{}</span>', "–")
 LONGEST_CELL = 140
 LONGEST_FACT = 200
 SHORT_JSON = 600
+PLACES = 4
+"""Of a fraction as per cent: a thousandth of the least fee."""
 LONGEST_NAME = 30
 TIMEFRAMES = ("15m", "1H", "4H")
 WORDS = {"pnl": "P&L", "pct": "%", "ids": "IDs", "ct": "contract", "val": "value"} | {
     word: word.upper()
     for word in ("adx", "atr", "bb", "ema", "id", "macd", "oi", "okx", "rr", "rsi", "sl", "ttl", "usd", "utc")
 }
-FRACTION = re.compile(r"(_pct|^rate|_rate|_drawdown|change_\d+h|confidence\w*)$")
-SIGNED = re.compile(r"^(pnl_|gross_pnl|total_pnl|unrealized_pnl|funding_usd|amount_usd)")
+NAMES = {"equity_at": "equity as of"}
+"""Fields whose name in words would be that of another one."""
+FRACTION = re.compile(r"(_pct|^rate|_rate|_return|_drawdown|change_\d+h|confidence\w*)$")
+SIGNED = re.compile(r"^(pnl_|gross_pnl|net_pnl|total_pnl|expectancy|unrealized_pnl|funding_usd|amount_usd)")
 CODED = re.compile(
     r"^(outcome|status|state|direction|action|opus_action|severity|exit_reason|verdict|kind|purpose|snapshot_type"
-    r"|openings_blocked|decision|impact|triggered_by|origin|reflection_type|side|pos_side|order_type|intent|market_regime|regime)$"
+    r"|openings_blocked|decision|impact|event|lifecycle|triggered_by|origin|reflection_type|side|pos_side|order_type|intent|market_regime|regime)$"
 )
 """Fields that hold one word of a closed set."""
 
@@ -92,8 +95,8 @@ TONES: dict[Tone, tuple[str, ...]] = {
 
 def label(name: str) -> str:
     """A field's name in words: `pnl_usd` is `P&L USD`, `closed_at` is `Closed`, `rsi_14` is `RSI 14`."""
-    words = re.sub(r"(_at|_json|_seconds)$", "", name).split("_")
-    text = " ".join(WORDS.get(word, word) for word in words)
+    words = NAMES.get(name) or re.sub(r"(_at|_json|_seconds)$", "", name).replace("_", " ")
+    text = " ".join(WORDS.get(word, word) for word in words.split())
     return text[:1].upper() + text[1:]
 
 
@@ -112,8 +115,10 @@ def shown(name: str, value: Any, *, short: bool = False) -> str:
             return moment(value, short=short)
         case date():
             return value.isoformat()
+        case int() if name.endswith("_tokens"):
+            return f"{value:,}"
         case int() if name.endswith("_seconds"):
-            return format_html('<span class="one-line">{}</span>', duration(value))
+            return format_html('<span class="one-line">{}</span>', duration(timedelta(seconds=value)))
         case Decimal() | float():
             return number(name, value)
         case dict() | list():
@@ -126,8 +131,16 @@ def shown(name: str, value: Any, *, short: bool = False) -> str:
 def _cut(text: str) -> SafeString:
     """A name on one line, a sentence in a column wide enough to read; what is longer than a cell in its tooltip."""
     if len(text) <= LONGEST_CELL:
-        return format_html('<span class="{}">{}</span>', "one-line" if len(text) <= LONGEST_NAME else "sentence", text)
+        if len(text) > LONGEST_NAME:
+            return format_html('<span class="sentence">{}</span>', text)
+        return format_html('<span class="one-line">{}</span>', _breakable(text))
     return format_html('<span class="sentence" title="{}">{}</span>', text[:1000], Truncator(text).chars(LONGEST_CELL))
+
+
+def _breakable(name: str) -> SafeString:
+    """A name that is broken between its words where the room is short."""
+    first, *others = re.split("(?<=_)", name)
+    return format_html("{}{}", first, format_html_join("", "<wbr>{}", ((part,) for part in others)))
 
 
 def pretty(value: Any) -> str:
@@ -142,38 +155,19 @@ def moment(value: datetime, *, short: bool = False) -> SafeString:
     return format_html('<time datetime="{}Z" title="{} UTC">{}</time>', utc.replace(" ", "T"), utc, text)
 
 
-def duration(seconds: int) -> str:
-    """Seconds as the two largest units: `2 h 05 min`."""
-    minutes, rest = divmod(seconds, 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days} d {hours:02} h"
-    if hours:
-        return f"{hours} h {minutes:02} min"
-    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
-
-
 def number(name: str, value: Decimal | float) -> str:
     """A number without idle zeros: a fraction as per cent, a gain or loss with its sign and colour.
 
-    Decimals are exact; floats, which only indicators are, show seven digits.
+    Money is exact; floats, which only indicators are, show seven digits, and a fraction four decimals of a per cent.
     """
     exact = value if isinstance(value, Decimal) else Decimal(f"{value:.7g}")
     if not exact.is_finite():
         return str(exact)
-    text = f"{plain(exact * 100)} %" if FRACTION.search(name) else plain(exact)
+    text = f"{plain(round(exact * 100, PLACES))} %" if FRACTION.search(name) else plain(exact)
     if not SIGNED.match(name):
         return format_html('<span class="number">{}</span>', text)
     tone = "gain" if exact > 0 else "loss" if exact < 0 else "number"
     return format_html('<span class="number {}">{}</span>', tone, f"+{text}" if exact > 0 else text)
-
-
-def plain(value: Decimal) -> str:
-    """All digits of a decimal but the zeros at its end, thousands apart: `20,634.8`."""
-    text = f"{value:,f}"
-    text = text.rstrip("0").rstrip(".") if "." in text else text
-    return "0" if text == "-0" else text.replace("-", "−")
 
 
 def pill(word: str) -> SafeString:
@@ -191,8 +185,13 @@ def page_of(row: Model) -> str:
 
 
 def link(row: Model, text: str | None = None) -> SafeString:
-    """A row's name, or another text, leading to its page."""
-    return format_html('<a href="{}" title="{}">{}</a>', page_of(row), row, text or row)
+    """A row's name, or another text, leading to its page where its table has pages."""
+    try:
+        page = page_of(row)
+    except NoReverseMatch:
+        return format_html("{}", visible(str(row)))
+    name = visible(str(row))
+    return format_html('<a href="{}" title="{}">{}</a>', page, name, text or name)
 
 
 def link_out(address: str, text: str = "") -> str:
@@ -236,7 +235,7 @@ def indicators_table(documents: Mapping[str, Mapping[str, Any] | None]) -> Table
     }
     keys = sorted({key for column in columns.values() for key in column})
     rows = [[label(key), *(shown(key, column.get(key)) for column in columns.values())] for key in keys]
-    return Table(title="Indicators", headers=["Indicator", *columns], rows=rows)
+    return Table(title="Indicators", headers=["Indicator", *columns], rows=rows, compares=True)
 
 
 def page_sections(row: Model) -> tuple[Facts, list[Section]]:

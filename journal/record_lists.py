@@ -4,12 +4,11 @@ Sums are taken over what is filtered, but never over more than `most_summed` of 
 slow because a table has grown. Where that leaves rows out, the page says so.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, ClassVar
 
 from django.contrib.admin.options import IncorrectLookupParameters
-from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
@@ -20,14 +19,9 @@ from journal.admin_base import ReadOnlyAdmin
 from journal.admin_lists import planned_for_their_values
 from journal.export import FORMATS, Format
 from journal.export_rows import exported
-from journal.untrusted import visible
 
 Told = tuple[str, str]
 """A figure: its name and its value, as markup."""
-
-
-def _spelt_out(choices: Callable[[ChangeList], Iterable[dict[str, Any]]], changes: ChangeList) -> list[dict[str, Any]]:
-    return [{**choice, "display": visible(str(choice["display"]))} for choice in choices(changes)]
 
 
 class RecordListAdmin(ReadOnlyAdmin):
@@ -45,13 +39,6 @@ class RecordListAdmin(ReadOnlyAdmin):
     def for_export(self, rows: QuerySet[Any], _: Format) -> QuerySet[Any]:
         """The rows with what is exported beside their columns."""
         return rows
-
-    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
-        """The list; filters offer values that models wrote, so that they are spelt out as everywhere."""
-        changes = super().get_changelist_instance(request)
-        for spec in changes.filter_specs:
-            spec.choices = partial(_spelt_out, spec.choices)
-        return changes
 
     # --- sums -------------------------------------------------------------------------------------------------------
 

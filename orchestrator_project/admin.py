@@ -71,6 +71,11 @@ def theme_script(_: HttpRequest) -> str:
     return static("accounts/theme.js")
 
 
+def theme_style(_: HttpRequest) -> str:
+    """The address of what mends the theme's looks."""
+    return static("accounts/theme.css")
+
+
 def favicon(_: HttpRequest) -> str:
     """The address of the browser tab's picture."""
     return static("journal/favicon.svg")

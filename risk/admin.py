@@ -6,6 +6,7 @@ market's clock, positions and orders.
 
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
+from typing import Any
 
 from django.contrib import admin
 from django.utils.html import format_html
@@ -77,6 +78,8 @@ register(
 
 GRANTED = ("contracts", "size_pct", "leverage", "limit_price", "stop_loss", "take_profit", "reduce_only")
 """What an approval allows."""
+FRACTIONS = ("daily_loss", "drawdown", "trade_size", "total_exposure", "sl_distance")
+"""The rules that measure a fraction."""
 
 
 @shown_on(Halt)
@@ -95,7 +98,7 @@ def verdict_page(verdict: Verdict) -> Iterator[Section]:
     yield Notice(title=str(verdict).replace("_", " "), text=refusals(verdict), tone=tone_of(verdict.outcome))
     yield rules_table(verdict)
     if verdict.approved:
-        yield facts_of("What may be sent", {name: verdict.results.get(name) for name in GRANTED})
+        yield facts_of("What may be sent", {name: _granted(verdict.results.get(name)) for name in GRANTED})
     yield table_of("Refusal", RiskRejection.objects.filter(verdict=verdict), "created_at", "failed_rules")
 
 
@@ -114,8 +117,8 @@ def rules_table(verdict: Verdict) -> Table:
         [
             label(result["rule"]),
             pill(result["verdict"]),
-            _figure(result["measured"]),
-            _figure(result["limit"]),
+            _figure(result["rule"], result["measured"]),
+            _figure(result["rule"], result["limit"]),
             result["reason"],
         ]
         for result in results
@@ -137,9 +140,16 @@ def refusals_table(title: str, rejections: Iterable[RiskRejection]) -> Table:
     return Table(title=title, headers=("Created", "Proposal", "Refused by", "In words"), rows=rows)
 
 
-def _figure(text: str | None) -> str:
-    """A measured value or a limit to six digits; the verdict's own document has them all."""
-    return NOTHING if text is None else number("measured", Decimal(f"{Decimal(text):.6g}"))
+def _figure(rule: str, text: str | None) -> str:
+    """A measured value or a limit to six digits, a fraction as per cent; the verdict's own document has them all."""
+    if text is None:
+        return NOTHING
+    return number("rule_pct" if rule in FRACTIONS else "measured", Decimal(f"{Decimal(text):.6g}"))
+
+
+def _granted(value: Any) -> Any:
+    """A number travels as text."""
+    return Decimal(value) if isinstance(value, str) else value
 
 
 def refusals(verdict: Verdict) -> str:

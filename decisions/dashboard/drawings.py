@@ -103,7 +103,7 @@ def calibration_chart(calibration: Calibration) -> Chart:
     full = LinearScale(0, 1, scale.per_cent)
     frame = Frame(420, SQUARE, full, full)
     summary = (
-        f"{calibration.count} trades: {per_cent(calibration.stated_mean.value, 0)} stated on average, "
+        f"{calibration.count:,} trades: {per_cent(calibration.stated_mean.value, 0)} stated on average, "
         f"{per_cent(calibration.actual_win_rate.value, 0)} won."
     )
     parts = [frame.line([(0.0, 0.0), (1.0, 1.0)], "quiet", dashed=True)]

@@ -7,7 +7,8 @@ from datetime import datetime
 from decisions.dashboard.facts import Facts, Halt, Heard
 from decisions.dashboard.lookups import state_page, today
 from decisions.dashboard.parts import Addresses, Tone
-from decisions.dashboard.words import length, moment
+from decisions.dashboard.words import moment
+from journal.wording import duration
 
 STATE_TONES: Mapping[str, Tone] = {"running": "good", "cooldown": "warn", "halted": "bad", "unknown": "info"}
 NAMED = 4
@@ -63,7 +64,7 @@ def _sentence(facts: Facts) -> str:
         halts = "; ".join(_halted(halt, now) for halt in account.halts)
         return f"Halted {halts}. Nothing is opened, exits go on."
     if account.cooldown_until is not None:
-        left = length(account.cooldown_until - now)
+        left = duration(account.cooldown_until - now)
         return f"Cooling down until {moment(account.cooldown_until)}, {left} more. Nothing is opened, exits go on."
     if facts.stale and account.state == "running":
         if len(facts.stale) == len(facts.heard):
@@ -75,7 +76,7 @@ def _sentence(facts: Facts) -> str:
 def _halted(halt: Halt, now: datetime) -> str:
     """Why, since when, by whom and until when."""
     ending = f"until {moment(halt.until)}" if halt.until else "until a person resumes"
-    since = f"since {moment(halt.since)} ({length(now - halt.since)})"
+    since = f"since {moment(halt.since)} ({duration(now - halt.since)})"
     return f"({KINDS.get(halt.kind, halt.kind)}) {since} by {halt.by}, {ending}: {halt.reason.rstrip('.')}"
 
 
@@ -97,4 +98,4 @@ def _lines(facts: Facts, to: Addresses) -> Iterator[Line]:
 
 
 def _age(heard: Heard, wall: datetime) -> str:
-    return "never came" if heard.wall_at is None else f"{length(wall - heard.wall_at)} old"
+    return "never came" if heard.wall_at is None else f"{duration(wall - heard.wall_at)} old"

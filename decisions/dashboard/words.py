@@ -1,16 +1,13 @@
 """How the dashboard tells numbers: money, fractions, prices, multiples of R, times; and their colours. Pure."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 
 from decisions.dashboard.parts import Tone
 from journal.performance import Rate
+from journal.wording import minus, plain
 
 NOTHING = "–"
-
-
-def minus(text: str) -> str:
-    return text.replace("-", "−")
 
 
 def per_cent(fraction: Decimal | None, places: int = 2, *, signed: bool = False) -> str:
@@ -29,27 +26,12 @@ def usd(amount: Decimal | None, *, signed: bool = False) -> str:
 
 def price(value: Decimal | None) -> str:
     """All digits but the zeros at the end, thousands apart."""
-    if value is None or not value.is_finite():
-        return NOTHING
-    text = f"{value:,f}"
-    return minus(text.rstrip("0").rstrip(".") if "." in text else text)
+    return NOTHING if value is None or not value.is_finite() else plain(value)
 
 
 def ratio(value: Decimal | None) -> str:
     """A multiple of what was risked at entry."""
     return NOTHING if value is None or not value.is_finite() else minus(f"{value:+.2f} R")
-
-
-def length(time: timedelta) -> str:
-    """A stretch of time in its two largest units: `2 h 05 min`. A negative one is none."""
-    minutes, seconds = divmod(max(int(time.total_seconds()), 0), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days} d {hours:02} h"
-    if hours:
-        return f"{hours} h {minutes:02} min"
-    return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
 
 
 def moment(at: datetime) -> str:

@@ -7,7 +7,8 @@ from decisions.dashboard.drawings import calibration_chart
 from decisions.dashboard.facts import Facts, Heard, Version, dear_calls_saved
 from decisions.dashboard.lookups import stamp, today
 from decisions.dashboard.parts import Addresses, Bar, Cell, Figure, Panel, Rows
-from decisions.dashboard.words import counted, length, moment, per_cent, share, tone_of_use, usd
+from decisions.dashboard.words import counted, moment, per_cent, share, tone_of_use, usd
+from journal.wording import duration
 
 DAY = timedelta(days=1)
 AUDIT_DAYS, AUDITS = 30, 400
@@ -151,19 +152,22 @@ def calibration_panel(facts: Facts, to: Addresses) -> Panel:
             ),
         ],
         charts=[calibration_chart(known)],
-        note=f"The newest {CALIBRATED_TRADES:,} trades at most, those of a stated confidence.",
+        note=(
+            "Across the confidence that was stated, up what was won of it; on the dashed line they agree."
+            f" The newest {CALIBRATED_TRADES:,} trades at most."
+        ),
     )
 
 
 def playbook_panel(facts: Facts, to: Addresses) -> Panel:
     versions = [
         _version(name, version, to)
-        for name, version in (("Trades", facts.active), ("Challenger", facts.challenger))
+        for name, version in (("It trades", facts.active), ("It waits", facts.challenger))
         if version is not None
     ]
     return Panel(
         key="playbook",
-        title="Challenger against champion",
+        title="Playbook",
         address=to.rows("journal.playbookversion"),
         figures=versions,
         note="" if facts.challenger else "No version waits to trade.",
@@ -190,7 +194,7 @@ def heard_panel(facts: Facts, to: Addresses) -> Panel:
         figures=[
             Figure(
                 name=each.name,
-                text=f"{length(facts.wall - each.wall_at)} ago" if each.wall_at else "never",
+                text=f"{duration(facts.wall - each.wall_at)} ago" if each.wall_at else "never",
                 note=_limit_told(each),
                 address=each.address,
                 tone="bad" if each.is_stale(facts.now, facts.wall) else "good",
@@ -202,7 +206,7 @@ def heard_panel(facts: Facts, to: Addresses) -> Panel:
 
 def _limit_told(heard: Heard) -> str:
     as_of = f"as of {moment(heard.market_at)}; " if heard.market_at else ""
-    return f"{as_of}at most {length(heard.wall_limit)}"
+    return f"{as_of}at most {duration(heard.wall_limit)}"
 
 
 def alerts_panel(facts: Facts, to: Addresses) -> Panel:

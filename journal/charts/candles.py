@@ -13,6 +13,7 @@ from typing import Literal
 from journal.charts.chart import Chart
 from journal.charts.plot import Frame, Shape, Svg, Tone
 from journal.charts.scale import LinearScale, TimeScale
+from journal.wording import plain
 
 WIDTH, HEIGHT = 1000, 380
 TIMEFRAMES: dict[str, timedelta] = {
@@ -156,7 +157,7 @@ def _candles(frame: Plot, candles: Sequence[Candle]) -> Iterator[Svg]:
 
 
 def _told(candle: Candle) -> str:
-    prices = ", ".join(f"{name} {_number(getattr(candle, name))}" for name in ("open", "high", "low", "close"))
+    prices = ", ".join(f"{name} {plain(getattr(candle, name))}" for name in ("open", "high", "low", "close"))
     return f"{candle.start:%Y-%m-%d %H:%M} to {candle.end:%H:%M} UTC: {prices}"
 
 
@@ -178,7 +179,7 @@ def _markers(frame: Plot, course: TradeCourse) -> Iterator[Svg]:
 
 
 def _note(each: Executed) -> str:
-    return f"{WORDS[each.intent]} {each.at:%Y-%m-%d %H:%M:%S} UTC: {_number(each.size)} at {_number(each.price)}"
+    return f"{WORDS[each.intent]} {each.at:%Y-%m-%d %H:%M:%S} UTC: {plain(each.size)} at {plain(each.price)}"
 
 
 # --- the same in words ------------------------------------------------------------------------------------------------
@@ -189,7 +190,7 @@ def _key(course: TradeCourse) -> list[tuple[Tone, str]]:
     bought, sold = ("entry", "exit") if course.direction == "LONG" else ("exit", "entry")
     key = [(STOP, "stop", last and last.stop), (TARGET, "target", last and last.target)]
     return [
-        *((tone, f"{word} {_number(level)}") for tone, word, level in key if level),
+        *((tone, f"{word} {plain(level)}") for tone, word, level in key if level),
         (IN if course.direction == "LONG" else OUT, f"▲ bought: {bought}"),
         (OUT if course.direction == "LONG" else IN, f"▼ sold: {sold}"),
         ("quiet", "shaded: while it was open"),
@@ -201,15 +202,15 @@ def _summary(course: TradeCourse, candles: Sequence[Candle], timeframe: str) -> 
     missing = (candles[-1].end - start) // TIMEFRAMES[timeframe] - len(candles)
     low, high = min(candle.low for candle in candles), max(candle.high for candle in candles)
     told = (
-        f"From {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC the price was between {_number(low)} and"
-        f" {_number(high)}, by the snapshots on record: what it did between two of them is not known."
+        f"From {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC the price was between {plain(low)} and"
+        f" {plain(high)}, by the snapshots on record: what it did between two of them is not known."
     )
     return f"{told} Of {missing} of the {len(candles) + missing} candles no prices are kept." if missing > 0 else told
 
 
 def _rows(course: TradeCourse) -> list[tuple[str, ...]]:
     """Executions, stops and targets by time."""
-    rows = [(each.at, WORDS[each.intent], each.price, _number(each.size)) for each in course.executions]
+    rows = [(each.at, WORDS[each.intent], each.price, plain(each.size)) for each in course.executions]
     for each in course.brackets:
         rows += [
             (each.at, word, level, "")
@@ -217,10 +218,4 @@ def _rows(course: TradeCourse) -> list[tuple[str, ...]]:
             if level is not None
         ]
     ordered = sorted(rows, key=lambda row: row[0])
-    return [(f"{at:%Y-%m-%d %H:%M:%S}", word, _number(price), size) for at, word, price, size in ordered]
-
-
-def _number(value: Decimal) -> str:
-    """All its digits but idle zeros, thousands apart."""
-    text = f"{value:,f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    return [(f"{at:%Y-%m-%d %H:%M:%S}", word, plain(price), size) for at, word, price, size in ordered]

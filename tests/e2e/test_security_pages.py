@@ -5,7 +5,8 @@ from typing import Any, Literal
 
 import pytest
 from django.contrib import admin
-from django.contrib.auth.models import User
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.auth.models import Group, User
 from django.urls import NoReverseMatch, reverse
 from pytest_django import Settings
 
@@ -50,6 +51,9 @@ def test_no_page_breaks_the_policy_that_it_is_sent_with(live_server: Any, reader
     for number, model in enumerate(OURS, 100):
         if not model._default_manager.exists():
             row(model, number)
+    group = Group.objects.create(name="night shift")
+    LogEntry.objects.log_actions(reader.pk, [group], CHANGE, "moved", single_object=True)
+    AccountEvent.objects.create(username=reader.username, event="signed_in")
     visited, wanted = 0, list(dict.fromkeys(addresses()))
     with browsing(live_server.url, 1400) as page:
         for address in wanted:

@@ -11,7 +11,17 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from decisions.admin_pages import MEANING, reply_words
-from decisions.models import DecisionCycle, Fill, FundingPayment, MarketRecord, ModelCall, Order, Outcome, ScreenerLog
+from decisions.models import (
+    DecisionCycle,
+    Fill,
+    FundingPayment,
+    MarketRecord,
+    ModelCall,
+    Order,
+    OutboxMessage,
+    Outcome,
+    ScreenerLog,
+)
 from journal.models import Trade
 from journal.presentation import page_of
 from risk.models import RiskRejection, Verdict
@@ -25,6 +35,7 @@ RULES = [
 ]
 SNAPSHOT = {
     "symbol": "BTC-USDT-SWAP", "price": "20423.40", "regime": "ranging", "change_24h": "0.00489",
+    "timestamp": "2022-11-01T12:00:00Z",
     "indicators": {"15m": {"rsi_14": 42.162141234}, "1H": {"rsi_14": None}},
 }  # fmt: skip
 
@@ -127,6 +138,20 @@ def test_a_recorded_snapshot_is_laid_out(reader: Client):
     page = shown(reader, row(MarketRecord, payload=SNAPSHOT))
     assert '<th scope="col">15m</th>' in page
     assert "RSI 14" in page
+    assert ">2022-11-01 12:00:00</time>" in page
+
+
+def test_an_alert_is_told_in_words(reader: Client):
+    payload = {"title": "Cooldown after 3 losses", "detail": "Until 20:35 UTC", "action_taken": "No openings"}
+    alert = row(OutboxMessage, stream="system:alerts", severity="WARN", payload=payload)
+    told = reader.get(page_of(alert)).content.decode()
+    assert "<h2>Cooldown after 3 losses</h2>" in told
+    assert "<p>Until 20:35 UTC\nNo openings</p>" in told
+
+
+def test_the_stages_of_a_cycle_are_told_in_their_order_to_the_millisecond(reader: Client):
+    cycle = row(DecisionCycle, stage_ms={"risk_check": 104.4, "collecting": 1250.6})
+    assert "collecting 1,251 ms, risk check 104 ms" in reader.get(page_of(cycle)).content.decode()
 
 
 def test_the_queries_of_a_cycles_page_do_not_grow_with_what_it_left(chain: SimpleNamespace, reader: Client):

@@ -242,7 +242,7 @@ def test_an_adopted_position_without_order_and_stop_has_its_page_and_chart(reade
             "model",
             ("It broke out.", "It may fall back.", "price = 100.0", "You trade.", "What now?", "Rise.", "raw reply"),
         ),
-        ("verdict", ("SL distance", "0.025", "0.03", "The stop is near.")),
+        ("verdict", ("SL distance", "2.5 %", "3 %", "The stop is near.")),
         ("orders", ("entry 1-0", "OPEN LONG", "Fills", "Decisions")),
         ("money", ("+2.61", "0.06", "−0.03", "+2.52", "0.02", "All cycles of BTC-USDT-SWAP while it was open")),
         ("review", ("Wait for the close.", "The stop was moved.", "Playbook it followed")),

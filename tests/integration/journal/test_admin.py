@@ -11,11 +11,11 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from decisions.models import DeadLetter, DecisionCycle, ModelCall, ScheduledEvent
+from decisions.models import Command, DeadLetter, DecisionCycle, ModelCall, ScheduledEvent
 from journal.models import PlaybookVersion, Promotion, Trade
 from journal.playbook import first_playbook
 from journal.presentation import label, page_of
-from risk.models import Verdict
+from risk.models import RiskAction, Verdict
 from tests.integration.admin_rows import OURS, START, logged_in, row
 
 pytestmark = pytest.mark.django_db
@@ -58,6 +58,24 @@ def test_every_table_is_there_as_a_list_and_a_page(model: type[Model], reader: C
         and f"<summary>{label(field.name)}</summary>" not in shown
     ]
     assert missing == []
+
+
+TURNED = "ada\u202eEVIL"
+
+
+@pytest.mark.parametrize(
+    ("model", "values"),
+    [(Command, {"issued_by": TURNED}), (RiskAction, {"by": TURNED}), (Promotion, {"promoted_by": TURNED})],
+    ids=lambda each: each.__name__ if isinstance(each, type) else "",
+)
+def test_a_character_that_turns_the_writing_is_spelt_out_in_lists_filters_titles_and_histories(
+    model: type[Model], values: dict[str, str], reader: Client
+):
+    written = row(model, **values)
+    for page in (list_of(model), page_of(written), page_of(written).replace("/change/", "/history/")):
+        answer = reader.get(page)
+        assert answer.status_code == 200
+        assert "\u202e" not in answer.content.decode(), page
 
 
 @history

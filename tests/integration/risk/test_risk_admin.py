@@ -189,7 +189,8 @@ def rows_of(shown: str, title: str) -> list[list[str]]:
     """The cells of a table as plain text."""
     table = shown.split(f"<h2>{title}")[1].split("</section>")[0]
     rows = re.findall(r"<tr>(.*?)</tr>", table.split("<tbody>")[1], re.DOTALL)
-    return [[re.sub(r"<[^>]+>", "", cell) for cell in re.findall(r"<td>(.*?)</td>", each, re.DOTALL)] for each in rows]
+    found = (re.findall(r"<td[^>]*>(.*?)</td>", each, re.DOTALL) for each in rows)
+    return [[re.sub(r"<[^>]+>", "", cell) for cell in cells] for cells in found]
 
 
 def test_halts_actions_and_refusals_lead_to_their_pages(ada: Client):

@@ -14,11 +14,9 @@ from journal.presentation import (
     Tab,
     Table,
     arranged,
-    duration,
     indicators_table,
     label,
     moment,
-    plain,
     shown,
     tone_of,
 )
@@ -34,25 +32,11 @@ from journal.presentation import (
         ("playbook_json", "Playbook"),
         ("okx_order_id", "OKX order ID"),
         ("rsi_14", "RSI 14"),
+        ("equity_at", "Equity as of"),
     ],
 )
 def test_names_become_words(name: str, text: str):
     assert label(name) == text
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        ("20634.80000000", "20,634.8"),
-        ("0E-16", "0"),
-        ("-0.0000", "0"),
-        ("-1234567.5", "−1,234,567.5"),
-        ("1E+3", "1,000"),
-        ("1234567890123456789012.1234567890123456", "1,234,567,890,123,456,789,012.1234567890123456"),
-    ],
-)
-def test_decimals_keep_every_digit_but_idle_zeros(value: str, text: str):
-    assert plain(Decimal(value)) == text
 
 
 @pytest.mark.parametrize(
@@ -82,6 +66,15 @@ def test_what_is_absent_is_a_dash_and_never_the_word_none(value: object):
     assert shown("reason", value) == NOTHING
 
 
+def test_a_name_may_be_broken_between_its_words_and_its_markup_is_escaped():
+    assert shown("strategy_used", "mean_reversion", short=True) == '<span class="one-line">mean_<wbr>reversion</span>'
+    assert "<b>" not in shown("strategy_used", "<b>_</b>", short=True)
+
+
+def test_a_fraction_is_told_to_a_ten_thousandth_of_a_per_cent():
+    assert ">−8.4334 %<" in shown("change_24h", Decimal("-0.08433414"))
+
+
 def test_zero_and_false_are_values():
     assert (shown("round", 0), shown("approved", False)) == ("0", "no")
 
@@ -99,14 +92,6 @@ def test_times_are_utc_to_the_second():
     assert ">2022-11-01 14:05<" in moment(datetime(2022, 11, 1, 14, 5, tzinfo=UTC), short=True)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0 s"), (59, "59 s"), (61, "1 min 01 s"), (11100, "3 h 05 min"), (90000, "1 d 01 h")],
-)
-def test_durations_show_their_two_largest_units(seconds: int, text: str):
-    assert duration(seconds) == text
-
-
 def test_severities_have_their_tone_whatever_their_case():
     assert (tone_of("CRITICAL"), tone_of("WARN"), tone_of("never heard of")) == ("bad", "warn", "plain")
 
@@ -118,6 +103,14 @@ def test_indicators_stand_side_by_side_by_timeframe():
     assert table.headers == ["Indicator", "15m at entry", "4H at entry"]
     assert [row[0] for row in table.rows] == ["ADX 14", "RSI 14"]
     assert table.rows[0][1:] == [NOTHING, NOTHING]
+    assert not table.folds
+
+
+def test_a_table_of_many_columns_folds_where_there_is_little_room_each_cell_under_its_header():
+    few = Table(title="Few", headers=("A", "B", "C"), rows=[("1", "2", "3")])
+    many = Table(title="Many", headers=("A", "B", "C", "D"), rows=[("1", "2", "3", "4")])
+    assert (few.folds, many.folds) == (False, True)
+    assert many.named_rows == [[("A", "1"), ("B", "2"), ("C", "3"), ("D", "4")]]
 
 
 # --- how a page is put together ---------------------------------------------------------------------------------------

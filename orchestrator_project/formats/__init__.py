@@ -1,0 +1,1 @@
+"""How forms and lists of Django's own show times."""
