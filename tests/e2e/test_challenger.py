@@ -24,6 +24,16 @@ print("SHADOWS", json.dumps({
         "fees_usd", "funding_usd", "exit_reason")),
 }, default=str))
 """
+A_CHALLENGER = """
+from decisions.sandbox.opening import GENERATED_START
+from journal import playbook_versions
+from journal.playbook import read_playbook
+document = dict(playbook_versions.active().playbook_json, time_filters={
+    "avoid_hours_utc": [23], "preferred_hours_utc": []})
+playbook_versions.save_reflection(
+    read_playbook(document), basis=playbook_versions.basis(), change_summary="No trades in hour 23.", performance=None,
+    promotion="auto", now=GENERATED_START)
+"""
 
 
 def shadows(local_dir: Path) -> dict[str, Any]:
@@ -35,12 +45,16 @@ def shadows(local_dir: Path) -> dict[str, Any]:
 
 @pytest.mark.timeout(1900)
 def test_the_same_run_twice_has_the_same_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """With workers, messages and all: reflection writes a challenger, and it is asked in every cycle that follows."""
+    """With workers, messages and all: a challenger of reflection's is asked in every analysed cycle, and goes on being
+    asked however often reflection has its say meanwhile."""
     monkeypatch.setenv("PLAYBOOK_PROMOTION", "auto")
     monkeypatch.setenv("CHALLENGER_SHARE", "1")
     monkeypatch.setenv("REFLECTION_INTERVAL_TRADES", "1")
     for name in ("one", "two"):
-        run(tmp_path / name, "--seed", "7", cycles=44, seconds=900)
+        for words in (("migrate",), ("seed",), ("shell", "--no-imports", "-c", A_CHALLENGER)):
+            done = manage(tmp_path / name, *words)
+            assert done.returncode == 0, done.stderr
+        run(tmp_path / name, "--seed", "7", cycles=30, seconds=900)
     one, two = shadows(tmp_path / "one"), shadows(tmp_path / "two")
     assert one == two
     statuses = [status for _, _, status, *_ in one["questions"]]

@@ -38,7 +38,7 @@ class Stack:
         self.output = local_dir.with_name("output")
         environment = {
             **os.environ, "LOCAL_DIR": str(local_dir), "SANDBOX_BAR_SECONDS": "2", "INSTRUMENTS": "BTC-USDT-SWAP",
-            "WEB_PORT": "18200", "FLOWER_PORT": "15700",
+            "WEB_PORT": "18200", "FLOWER_PORT": "15755",
         }  # fmt: skip
         with self.output.open("wb") as file:
             self.process = subprocess.Popen(
